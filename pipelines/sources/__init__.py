@@ -1,0 +1,1 @@
+"""Sources: how the rows of metadata files are counted, addressed and read."""

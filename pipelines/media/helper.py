@@ -46,6 +46,7 @@ def serve(answer: Answer) -> None:
     _write(replies, {"ready": True}, b"")
     os.dup2(1, 2)  # what libtiff and others have to say of broken files is said by the reason
     while (request := _read(requests)) is not None:
+        _limit_cpu(cpu_seconds)
         _write(replies, *_reply(answer, *request))
 
 

@@ -220,7 +220,7 @@ def _png_gray(image: Image.Image, bit_depth: int, key: int | None) -> RGB:
     """`key` is the sample that is transparent, in the file's own depth, which Pillow forgets when it scales to 8 bits."""
     if bit_depth == 16:
         samples = np.asarray(image)
-        gray = (samples >> 8).astype(np.uint8)
+        gray = np.minimum(samples,255).astype(np.uint8)
         return gray_to_rgb(gray if key is None else np.where(samples == key, np.uint8(255), gray))
     gray = np.asarray(image.convert("L"))
     key = None if key is None else key * 255 // ((1 << bit_depth) - 1)

@@ -11,6 +11,7 @@ which then commits nothing. Not here: which units (plan), trying again (runners)
 
 import platform
 import queue
+import sysconfig
 import threading
 import time
 import traceback
@@ -33,6 +34,7 @@ from schemas.record import Record, RunInfo
 from schemas.sample import make_key
 from schemas.shard_writer import MAX_PART_BYTES, ShardWriter
 
+_OURS = ("pipelines", "schemas", "jobs", "emu_model")
 _TOOLCHAIN = ("numpy", "opencv-python-headless", "Pillow", "pyarrow", "simplejpeg", "ftfy")
 
 
@@ -276,13 +278,24 @@ def _guarded(call: Callable[[], Draft | Refusal]) -> Draft | Refusal:
         return _internal(error)
 
 
+def place_of(error: BaseException) -> str:
+    """Type and innermost place of ours, `ZeroDivisionError:filters.map`; without line numbers, which differ between releases."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(Path(frame.filename))]
+    place = f"{Path(frames[-1].filename).stem}.{frames[-1].name}" if frames else "unknown"
+    return f"{type(error).__name__}:{place}"
+
+
+def _is_library(file: Path) -> bool:
+    """Whether a file belongs to Python or a library: steps of a recipe may come from anywhere else."""
+    paths = sysconfig.get_paths()
+    if file.is_relative_to(Path(__file__).parents[1]) and file.parts[len(Path(__file__).parents[1].parts)] in _OURS:
+        return False
+    return file.is_relative_to(paths["stdlib"]) or file.is_relative_to(paths["purelib"])
+
+
 def _internal(error: Exception) -> Refusal:
-    """A refusal that names the error's type and the innermost place of ours, without line numbers: they differ between releases."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if Path(frame.filename).parent.name != "site-packages"]
-    place = f"{Path(ours[-1].filename).stem}.{ours[-1].name}" if ours else "unknown"
-    allowed = "".join(c for c in f"{type(error).__name__}:{place}" if c.isascii() and (c.isalnum() or c in "_.:<>"))
-    return Refusal(Reason.INTERNAL, allowed[:120])
+    word = "".join(c for c in place_of(error) if c.isascii() and (c.isalnum() or c in "_.:<>"))
+    return Refusal(Reason.INTERNAL, word[:120])
 
 
 def _split(steps: tuple[Step, ...]) -> tuple[tuple[PureStep, ...], tuple[Step, ...]]:

@@ -122,8 +122,7 @@ def run(
             runner.run(job, feed, watch=watch, stop=stop)
     finally:
         claims.release()
-        corpus.compact_records(SAMPLES)
-        write_card(corpus)
+    _derive(corpus)
     return RunResult(
         corpus=corpus,
         totals=corpus.totals(SAMPLES),
@@ -156,6 +155,17 @@ def prepare(
     except OSError as error:
         raise UserError(
             f"{corpus_url} cannot be written: {error}; choose another folder, or mend its permissions"
+        ) from None
+
+
+def _derive(corpus: Corpus) -> None:
+    """Segments and card, from the records. Raises `UserError` if they cannot be written; what is committed stays so."""
+    try:
+        corpus.compact_records(SAMPLES)
+        write_card(corpus)
+    except OSError as error:
+        raise UserError(
+            f"{corpus.url}: every unit built is committed, but the card cannot be written: {error}; make room and run again"
         ) from None
 
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 
-from pipelines.build import Progress, Stopped
+from pipelines.build import Progress, Stopped, place_of
 from pipelines.worker import Assignment, Job, Worker
 from schemas.errors import UserError
 from schemas.record import Content, Record
 
 BEAT_SECONDS = 0.5
 
-# No space, quota reached, read-only, not permitted: every unit would fail alike, so the run stops.
-_OURS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+# No space, quota or file size reached, read-only, not permitted: every unit would fail alike, so the run stops.
+_OURS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +115,8 @@ def outcome(done: Future[Record], ordinal: int) -> Done | Failed | None:
     if isinstance(error, UserError):
         return Failed(ordinal, str(error), fatal=False)
     if isinstance(error, OSError):
-        return Failed(ordinal, f"the corpus cannot be written: {error}", fatal=error.errno in _OURS)
-    return Failed(ordinal, f"{type(error).__name__}: {error}", fatal=False)
+        fatal = error.errno in _OURS
+        return Failed(
+            ordinal, f"the corpus cannot be written: {error}; committed units are safe, run again", fatal=fatal
+        )
+    return Failed(ordinal, f"{error} ({place_of(error)})", fatal=False)

@@ -1,7 +1,9 @@
 """Runs as a whole: what stops them before any work, and what they say when they end."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from pipelines.steps.filters import MaxUnsafe, MinSimilarity
 from pipelines.steps.images import Fetch
 from schemas.corpus import Corpus, RecipeChangedError
 from schemas.errors import UserError
+from schemas.shard_writer import ShardWriter
 from tests.servers.pictures import PictureServer, write_laion
 from tests.small_runs import build, contents, small_pipeline, small_settings
 
@@ -139,3 +142,28 @@ def test_unwritable_folders_are_named(web: PictureServer, tmp_path: Path) -> Non
 
     with pytest.raises(UserError, match=r"file/corpus: cannot begin a corpus here"):
         build(small_pipeline(metadata), tmp_path / "file" / "corpus", small_settings(web))
+
+
+def test_a_disk_that_fills_up_stops_the_run_at_once_and_keeps_what_is_committed(
+    web: PictureServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = write_laion(tmp_path / "m.parquet", web.urls(60))
+    write, written = ShardWriter.write, []
+
+    def write_while_there_is_space(self: ShardWriter, *args: Any, **options: Any) -> None:
+        written.append(1)
+        if len(written) > 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, *args, **options)
+
+    monkeypatch.setattr(ShardWriter, "write", write_while_there_is_space)
+    with pytest.raises(
+        UserError, match=r"unit \d: .* cannot be written: .*No space left on device; committed units are safe"
+    ):
+        build(small_pipeline(metadata), tmp_path / "corpus", small_settings(web))
+    assert 1 <= len(Corpus.open(str(tmp_path / "corpus")).committed()) < 3
+    monkeypatch.undo()
+
+    assert build(small_pipeline(metadata), tmp_path / "corpus", small_settings(web)).pending == 0
+    build(small_pipeline(metadata), tmp_path / "undisturbed", small_settings(web))
+    assert contents(tmp_path / "corpus") == contents(tmp_path / "undisturbed")

@@ -34,7 +34,7 @@ def run_setting(default: Any) -> Any:
 class DraftImage:
     """An image on its way: what the metadata says first, then its bytes, then the picture that will be stored.
 
-    ordinal: position among the images that the row asked for; it stays when others are refused.
+    ordinal: position among the images that the row asked for; it stays when others are refused. url: empty if there is none.
     body: as fetched. payload: as it will be stored, with `extension`, `width` and `height` in pixels, `phash` unsigned.
     """
 
@@ -53,7 +53,10 @@ class DraftImage:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A sample in the making. `ImageSegment.image` is the `ordinal` of its image until `to_sample` numbers them anew."""
+    """A sample in the making. `ImageSegment.image` is the `ordinal` of its image until `to_sample` numbers them anew.
+
+    refusal: why the source already knows that it falls; its images fall with it, and no step sees it.
+    """
 
     key: str
     source: Origin
@@ -62,6 +65,7 @@ class Draft:
     captions: tuple[Caption, ...] = ()
     attributes: dict[str, Any] = field(default_factory=dict)
     licence: str | None = None
+    refusal: Refusal | None = None
 
     def with_images(self, images: Sequence[DraftImage]) -> "Draft":
         """The draft with these images, without the places of those that are gone."""
@@ -186,6 +190,10 @@ class Source(ABC):
     def check(self, needs: dict[str, str]) -> None:
         """Look at every file before any work; `needs` maps a column to the setting that needs it. Raises `UserError`."""
 
+    def notes(self) -> list[str]:
+        """What a person should know of the files before work begins, a line each: harmless differences between them."""
+        return []
+
     @abstractmethod
     def units(self, *, first_ordinal: int, planned: Sequence[Unit]) -> list[Unit]:
         """Units for what is not planned yet. Raises `UserError` where a planned file has changed."""
@@ -278,7 +286,7 @@ def _finished(image: DraftImage, number: int) -> Image:
         width=image.width,
         height=image.height,
         phash=None if image.phash is None else f"{image.phash:016x}",
-        url=image.url,
+        url=image.url or None,
         sha256_original=image.sha256_original,
         original=image.original,
         match=image.match,

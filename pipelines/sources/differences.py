@@ -126,10 +126,10 @@ def _grouped(pairs: Iterator[tuple[str, TableFile]]) -> dict[str, list[TableFile
 
 
 def _counts(groups: dict[str, list[TableFile]]) -> str:
-    """`int32 in 126 files, double in 2 files (b.parquet, c.parquet)`, the most frequent first; the rest by name."""
+    """`int32 in 126 files, double in 2 (b.parquet, c.parquet)`: the most frequent first, the files of the others by name."""
     most, *others = sorted(groups.items(), key=lambda group: -len(group[1]))
     told = [f"{word} in {len(files)} ({_names(files)})" for word, files in others]
-    return ", ".join([f"{most[0]} in {len(most[1])} files", *told])
+    return ", ".join([f"{most[0]} in {len(most[1])} file{'s' * (len(most[1]) > 1)}", *told])
 
 
 def _of(some: Sequence[TableFile], num_files: int) -> str:

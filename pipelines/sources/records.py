@@ -70,9 +70,7 @@ def read_blocks(read: Callable[[int], bytes], splitter: Splitter, *, offset: int
         more = read(max(block_bytes, len(data)))
         data = data + more if data else more
         records = splitter.split(data, final=not more)
-        if (
-            records.used == 0 and len(data) > MAX_RECORD_BYTES
-        ):  # a line without end: no splitter keeps it waiting otherwise
+        if records.used == 0 and len(data) > MAX_RECORD_BYTES:  # no line end in sight
             zero = np.zeros(1, np.int64)
             yield Block(offset, b"", Records(zero, zero, 0, {0: "too_long"}))
             used, data = _skip_line(read, len(data))
@@ -131,9 +129,8 @@ class QuotedSplitter:
         line = np.searchsorted(lines.ends, quotes)
         is_closing = (np.arange(len(quotes)) - np.searchsorted(quotes, lines.starts)[line]) % 2 == 1
         doubled = quotes[1:] == quotes[:-1] + 1
-        padded = np.frombuffer(
-            b"\n" + lines.data + b"\0\0", np.uint8
-        )  # so that every quote has neighbours; shifts offsets by one
+        # As if a line stood before, and something behind, so that every quote has neighbours; shifts offsets by one.
+        padded = np.frombuffer(b"\n" + lines.data + b"\0\0", np.uint8)
         before, after, second = padded[quotes], padded[quotes + 2], padded[quotes + 3]
         begins_field = (before == ord(self.delimiter)) | (before == _LF)
         ends_line = (after == _LF) | ((after == _CR) & (second == _LF)) | (quotes == len(lines.data) - 1)
@@ -141,7 +138,7 @@ class QuotedSplitter:
         may_close = (after == ord(self.delimiter)) | ends_line | np.append(doubled, False)
         is_bad = ~np.where(is_closing, may_close, may_open)
         num_quotes, num_bad, num_quoted = (
-            np.bincount(line[chosen], minlength=len(lines.starts)) for chosen in (slice(None), is_bad, begins_field)
+            np.bincount(line[which], minlength=len(lines.starts)) for which in (slice(None), is_bad, begins_field)
         )
         whole: npt.NDArray[np.bool_] = (num_quoted == 0) | ((num_bad == 0) & (num_quotes % 2 == 0))
         return whole
@@ -262,7 +259,8 @@ class _Lines:
         if b"\r\n" not in self.data:
             return np.zeros(len(ends), bool)
         padded = np.frombuffer(b"\n" + self.data, np.uint8)
-        return (padded[ends] == _CR) & (ends < len(self.data))
+        has_cr: npt.NDArray[np.bool_] = (padded[ends] == _CR) & (ends < len(self.data))
+        return has_cr
 
 
 def _without_line_end(data: bytes, start: int, end: int) -> int:

@@ -73,9 +73,8 @@ def _read(path: str, type: FileType) -> tuple[bytes, bool]:
 def _after_mark(path: str, data: bytes, settings: TextSettings) -> int:
     """Where the text begins, behind a byte order mark."""
     sample = data[:4096]
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)) or _is_every_second_zero(
-        sample
-    ):
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+    if data.startswith(marks) or _is_every_second_zero(sample):
         raise UserError(
             f"{path} is in UTF-16 or UTF-32, which is not read; convert it first: iconv -f UTF-16 -t UTF-8 FILE > NEW"
         )
@@ -101,30 +100,36 @@ def _columns(
     """Names of the columns of a table, and where its first row begins."""
     body = data[offset:]
     first = splitter(format, settings, width=None).split(body, final=is_whole)
-    if len(first.starts) == 0:
-        raise UserError(f"{path}: no row of column names was found in its first {len(data):,} bytes; is it a table?")
-    start, stop = int(first.starts[0]), int(first.stops[0])
+    record = body[first.starts[0] : first.stops[0]] if len(first.starts) and 0 not in first.broken else b""
+    if settings.header:
+        if tuple(cells(record.decode(settings.encoding, "replace"), format, settings)) == settings.header:
+            raise UserError(f"{path} has a row of column names; leave source.header out: --set source.header=[]")
+        return settings.header, offset
+    if not record:
+        raise UserError(
+            f"{path}: its first {len(data):,} bytes do not begin with a row of column names; is it a table?"
+        )
     try:
-        text = body[start:stop].decode(settings.encoding)
+        names = tuple(cells(record.decode(settings.encoding), format, settings))
     except UnicodeDecodeError:
         raise UserError(_other_encoding(path, "the row of column names is", settings)) from None
-    if "\r" in text and not settings.header:
+    if b"\r" in record:
         raise UserError(
             f"{path}: lines end with CR alone, which is not read; convert it first: tr '\\r' '\\n' < FILE > NEW"
         )
-    names = tuple(cells(text, format, settings))
-    if settings.header:
-        if names == settings.header:
-            raise UserError(f"{path} has a row of column names; leave source.header out: --set source.header=[]")
-        return settings.header, offset
+    _check_names(path, names)
+    following = first.starts[1] if len(first.starts) > 1 else first.used
+    return names, offset + int(following)
+
+
+def _check_names(path: str, names: tuple[str, ...]) -> None:
+    """Every name once; columns without a name, such as pandas writes for its index, can be many."""
     doubled = [name for name, count in Counter(names).items() if count > 1 and name]
     if doubled:
         raise UserError(
             f"{path}: two columns are called {doubled[0]!r}; rename one. "
             f"If the first row is a row of data, name the columns: --set 'source.header=[url, text]'"
         )
-    following = first.starts[1] if len(first.starts) > 1 else first.used
-    return names, offset + int(following)
 
 
 def _judge(

@@ -1,4 +1,4 @@
-"""Several files as one table: harmless differences are told, harmful ones refused by name, and what is no metadata is passed over."""
+"""Several files as one table: harmless differences are told, harmful ones refused by name, other files passed over."""
 
 import gzip
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_several_formats_are_one_table_and_told(tmp_path: Path) -> None:
 
     assert scores == [0.5, 0.25, 0.125, 1.0]
     assert table.notes() == [
-        "files of several formats are read as one table: parquet in 1 files, csv in 1 (b.csv), jsonl in 1 (c.jsonl.gz)"
+        "files of several formats are read as one table: parquet in 1 file, csv in 1 (b.csv), jsonl in 1 (c.jsonl.gz)"
     ]
 
 

@@ -182,6 +182,16 @@ def test_a_header_setting_names_the_columns_of_a_file_without_one(tmp_path: Path
     ]
 
 
+def test_a_bad_first_row_is_no_bad_header_where_the_header_is_a_setting(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", b'http://a/1,"odd\nhttp://a/2,fine\n')
+    source = table(path, header=("url", "text"))
+    source.check({})
+
+    assert rows_of(source) == [Refusal(MALFORMED, "quotes"), {"url": "http://a/2", "text": "fine"}]
+    with pytest.raises(UserError, match="do not begin with a row of column names"):
+        table(write(tmp_path / "b.csv", b'url,"text\nhttp://a/2,fine\n')).check({})
+
+
 def test_headers_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"first row is data: name the columns.*source\.header=\[url, text\]"):
         table(write(tmp_path / "a.csv", b"http://a/1,x\nhttp://a/2,y\n")).check({})
@@ -265,7 +275,7 @@ def test_utf_16_is_refused_with_the_command_that_converts_it(tmp_path: Path, enc
 
 
 def test_a_latin_1_file_is_refused_with_the_setting_that_reads_it(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", "url,text\n".encode() + "http://a/1,café\n".encode("latin-1") * 5)
+    path = write(tmp_path / "a.csv", b"url,text\n" + "http://a/1,café\n".encode("latin-1") * 5)
 
     with pytest.raises(UserError, match=r"5 of the first 5 rows are not utf-8; .* --set source\.encoding=cp1252"):
         table(path).check({})
@@ -312,49 +322,6 @@ def test_a_header_alone_is_a_table_without_rows(tmp_path: Path) -> None:
     source.check({})
 
     assert source.units(first_ordinal=0, planned=[]) == []
-
-
-def test_cells_take_the_type_of_the_column_map(tmp_path: Path) -> None:
-    keep = {
-        "f": Kind.FLOAT,
-        "i": Kind.INT,
-        "id": Kind.ID,
-        "s": Kind.STRING,
-        "l": Kind.LIST_FLOAT,
-        "b": Kind.BOXES,
-    }
-    rows = [
-        ["http://a", "t", "0.5", "640.0", "-12", "x", "[1, null]", "[[0.5, 1]]"],
-        ["http://a", "t", "", "", "", "", "", ""],
-        ["http://a", "t", "NULL", "nan", "00ff", "NULL", "null", "N/A"],
-        ["http://a", "t", "inf", "1", "1", "s", "[]", "[]"],
-        ["http://a", "t", "1_0", "1", "1", "s", "[]", "[]"],
-        ["http://a", "t", "1", "1.5", "1", "s", "[]", "[]"],
-        ["http://a", "t", "1", "1", "1", "s", "{}", "[]"],
-    ]
-    source = table(write(tmp_path / "a.csv", csv_bytes([["url", "text", *keep], *rows])), keep=keep)
-
-    found = parsed(source)
-
-    assert [draft.attributes for draft in found[:4]] == [
-        {"f": 0.5, "i": 640, "id": "-12", "s": "x", "l": [1.0, None], "b": [[0.5, 1.0]]},
-        dict.fromkeys(keep),
-        {"f": None, "i": None, "id": "00ff", "s": "NULL", "l": None, "b": None},
-        {"f": None, "i": 1, "id": "1", "s": "s", "l": [], "b": []},
-    ]
-    assert found[4:] == [Refusal(MALFORMED, name) for name in "fil"]
-
-
-def test_captions_of_text_tables_are_lists_in_json(tmp_path: Path) -> None:
-    columns = PairColumns(url="url", text="text", captions="c", captions_similarity="s")
-    rows = [["http://a", "t", '["a", "b"]', "[0.1, 0.2]"], ["http://a", "t", '["a"]', "[0.1, 0.2]"]]
-    rows += [["http://a", "t", "['a']", ""], ["http://a", "t", "", ""]]
-    source = table(write(tmp_path / "a.csv", csv_bytes([["url", "text", "c", "s"], *rows])), columns=columns)
-
-    good, uneven, no_json, none = parsed(source)
-
-    assert [(c.text, c.similarity) for c in good.captions] == [("a", 0.1), ("b", 0.2)]
-    assert (uneven, no_json, none.captions) == (Refusal(MALFORMED, "s"), Refusal(MALFORMED, "c"), ())
 
 
 def test_a_remote_table_gives_the_rows_of_a_local_one(tmp_path: Path) -> None:

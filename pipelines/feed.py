@@ -39,6 +39,7 @@ class UnitFeed:
     start: int = 0
     totals: Totals = field(default_factory=Totals)
     failures: dict[int, Failure] = field(default_factory=dict)
+    halted: bool = False
     _pending: deque[Assignment] = field(default_factory=deque)
     _in_hand: dict[int, Assignment] = field(default_factory=dict)
     _others: set[int] = field(default_factory=set)
@@ -51,8 +52,8 @@ class UnitFeed:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to build, here or at another launcher."""
-        return not self._pending and not self._in_hand
+        """Whether nothing is left to build, here or at another launcher, or nothing more can be."""
+        return self.halted or (not self._pending and not self._in_hand)
 
     @property
     def num_done(self) -> int:
@@ -86,11 +87,12 @@ class UnitFeed:
         else:
             self._pending.appendleft(Assignment(assignment.unit, assignment.attempt + 1, isolated=True))
 
-    def failed(self, ordinal: int, cause: str) -> None:
-        """A unit in hand cannot be built, and would fail again."""
+    def failed(self, ordinal: int, cause: str, *, fatal: bool = False) -> None:
+        """A unit in hand cannot be built, and would fail again; `fatal` if every other unit would too: the run ends."""
         assignment = self._in_hand.pop(ordinal, None)
         if assignment is not None:
             self.failures[ordinal] = Failure(assignment.unit, assignment.attempt, cause)
+        self.halted = self.halted or fatal
 
     def tick(self) -> None:
         """Every few seconds: renew our claims, look at those of others, and let go of what others have committed."""

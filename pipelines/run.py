@@ -122,7 +122,8 @@ def run(
             runner.run(job, feed, watch=watch, stop=stop)
     finally:
         claims.release()
-    _derive(corpus)
+    if not feed.halted:
+        _derive(corpus)
     return RunResult(
         corpus=corpus,
         totals=corpus.totals(SAMPLES),

@@ -213,7 +213,7 @@ class Corpus:
 def read_segment(data: bytes, *, name: str) -> list[tuple[int, str]]:
     """Unit and record, as its file has it, of each record in a segment. Raises `CorpusError` if the segment is damaged."""
     try:
-        table = pq.read_table(pa.BufferReader(data), columns=["unit", "record"])
+        table = pq.ParquetFile(pa.BufferReader(data)).read(columns=["unit", "record"])
         table.validate(full=True)
         return list(zip(table.column("unit").to_pylist(), table.column("record").to_pylist(), strict=True))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
@@ -256,14 +256,35 @@ def rejects_name(column: str, unit: int, content_sha256: str) -> str:
     return f"rejects/{column}/{unit:08d}-{content_sha256[:8]}.parquet"
 
 
-def diff_settings(then: Any, now: Any, path: str = "recipe") -> list[tuple[str, Any, Any]]:
-    """The settings that differ between two recipes, as (dotted path, then, now); absent is shown as None."""
+def diff_settings(then: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """The settings that differ between two recipes, as (`min_side.pixels`, then, now); what is absent is None."""
     if isinstance(then, dict) and isinstance(now, dict):
         names = list(dict.fromkeys([*then, *now]))
-        return [d for name in names for d in diff_settings(then.get(name), now.get(name), f"{path}.{name}")]
-    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        return [d for i, (a, b) in enumerate(zip(then, now, strict=True)) for d in diff_settings(a, b, f"{path}[{i}]")]
+        return [d for name in names for d in diff_settings(then.get(name), now.get(name), f"{path}.{name}".lstrip("."))]
+    if _is_steps(then) and _is_steps(now):
+        return _diff_steps(then, now)
     return [] if then == now else [(path, then, now)]
+
+
+def _is_steps(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) and "kind" in item for item in value)
+
+
+def _diff_steps(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[tuple[str, Any, Any]]:
+    """Steps are compared by name, so that one left out does not make all behind it differ; then their order."""
+    ours, theirs = _by_name(then), _by_name(now)
+    found = diff_settings(ours, theirs)
+    orders = [[name for name in steps if name in ours and name in theirs] for steps in (ours, theirs)]
+    return found if orders[0] == orders[1] else [*found, ("order of steps", *orders)]
+
+
+def _by_name(steps: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Steps by their kind; the second of a kind is `kind#2`."""
+    named: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        times = sum(name.partition("#")[0] == step["kind"] for name in named)
+        named[step["kind"] if not times else f"{step['kind']}#{times + 1}"] = step
+    return named
 
 
 def _parse_manifest(data: bytes, *, url: str) -> Manifest:

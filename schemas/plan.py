@@ -105,7 +105,7 @@ def _serialize(units: Sequence[Unit]) -> bytes:
 
 def _parse(data: bytes, *, name: str) -> list[Unit]:
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{name}: not a readable plan ({error}); restore it from a copy") from None
     found = (table.schema.metadata or {}).get(b"format", b"").decode("utf-8", "replace")

@@ -79,7 +79,7 @@ def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
 def read_rejects(data: bytes, *, name: str) -> pa.Table:
     """The rejects in the bytes of a unit's file. Raises `CorpusError` naming it if it is damaged or of another version."""
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorpusError(f"{name}: not a readable parquet file ({error}); run `emu validate`") from None

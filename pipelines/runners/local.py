@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
@@ -42,7 +43,7 @@ class LocalRunner:
     def run(self, job: Job, feed: UnitFeed, *, watch: Watch, stop: threading.Event) -> None:
         """Build until the feed is finished or `stop` is set. `watch` sees the units in hand about twice a second.
 
-        Raises `UserError` if workers cannot start, or if every unit would fail alike (disk full, no permission).
+        Ends early if every unit would fail alike (disk full, no permission). Raises `UserError` if workers cannot start.
         """
         if job.settings.workers == 0:
             _run_here(job, feed, watch=watch, stop=stop)
@@ -160,7 +161,7 @@ class _Crew:
                 hand.progress = progress
             case Done() | Failed():
                 self._let_go(hand, message.ordinal)
-                settle(message, feed)
+                _settle(message, feed)
 
     def _cause(self, hand: _Hand) -> str:
         if hand.stalled:
@@ -175,9 +176,21 @@ class _Crew:
     def _hire(self) -> _Hand:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=work, args=(theirs, self._job), name="emu-worker", daemon=False)
-        process.start()
+        with _ctrl_c_held():
+            process.start()
         theirs.close()
         return _Hand(process, ours)
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """A process started inside is born deaf to Ctrl-C; otherwise one in the second that its imports take is a traceback."""
+    resource_tracker.ensure_running()  # started by the first process otherwise, and its start lets Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -203,18 +216,17 @@ def _run_here(job: Job, feed: UnitFeed, *, watch: Watch, stop: threading.Event) 
                 watch(snapshot(worker))
                 feed.tick()
             if future.done():
-                settle(outcome(future, assignment.unit.ordinal), feed)
+                _settle(outcome(future, assignment.unit.ordinal), feed)
             worker.forget(assignment.unit.ordinal)
 
 
-def settle(message: Done | Failed | None, feed: UnitFeed) -> None:
-    """Tell the feed how a unit ended. Raises `UserError` if every other unit would fail alike."""
-    if isinstance(message, Done):
-        feed.done(message.content)
-    elif message is not None:
-        feed.failed(message.ordinal, message.cause)
-        if message.fatal:
-            raise UserError(f"unit {message.ordinal}: {message.cause}")
+def _settle(message: Done | Failed | None, feed: UnitFeed) -> None:
+    """Tell the feed how a unit ended."""
+    match message:
+        case Done():
+            feed.done(message.content)
+        case Failed():
+            feed.failed(message.ordinal, message.cause, fatal=message.fatal)
 
 
 def _exit_words(code: int | None) -> str:

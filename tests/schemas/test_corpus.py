@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from schemas import corpus as corpus_module
-from schemas.corpus import MANIFEST, SAMPLES, Corpus, Manifest, RecipeChangedError, check_column, record_name
+from schemas.corpus import (
+    MANIFEST,
+    SAMPLES,
+    Corpus,
+    Manifest,
+    RecipeChangedError,
+    check_column,
+    diff_settings,
+    record_name,
+)
 from schemas.errors import CorpusError, UserError
 from schemas.plan import Unit
 from schemas.record import Counts, Record, Totals, json_type, merge_types
@@ -18,7 +27,7 @@ from schemas.storage import Entry, LocalStorage
 from schemas.validate import validate
 from tests.small_corpora import Builder
 
-RECIPE = {"source": {"kind": "parquet"}, "steps": [{"name": "MinSide", "pixels": 150}, {"name": "Keep"}]}
+RECIPE = {"source": {"kind": "parquet"}, "steps": [{"kind": "min_side", "pixels": 150}, {"kind": "keep"}]}
 
 
 def test_the_same_recipe_goes_on(tmp_path: Path) -> None:
@@ -30,17 +39,26 @@ def test_the_same_recipe_goes_on(tmp_path: Path) -> None:
 
 def test_another_recipe_stops_with_the_settings_that_differ(tmp_path: Path) -> None:
     Corpus.create(str(tmp_path), Manifest(name="cats", recipe=RECIPE))
-    changed = {"source": {"kind": "jsonl"}, "steps": [{"name": "MinSide", "pixels": 200}, {"name": "Keep"}], "new": 1}
+    changed = {"source": {"kind": "jsonl"}, "steps": [{"kind": "min_side", "pixels": 200}, {"kind": "keep"}], "new": 1}
     with pytest.raises(RecipeChangedError) as stopped:
         Corpus.create(str(tmp_path), Manifest(name="cats", recipe=changed))
     assert str(stopped.value) == (
         f"{tmp_path} was begun with another recipe:\n"
-        f"  recipe.source.kind: 'parquet' when it was begun, 'jsonl' now\n"
-        f"  recipe.steps[0].pixels: 150 when it was begun, 200 now\n"
-        f"  recipe.new: None when it was begun, 1 now\n"
+        f"  source.kind: 'parquet' when it was begun, 'jsonl' now\n"
+        f"  min_side.pixels: 150 when it was begun, 200 now\n"
+        f"  new: None when it was begun, 1 now\n"
         f"Build into a new folder, or set these back to go on with this one."
     )
     assert Corpus.open(str(tmp_path)).manifest.recipe == RECIPE
+
+
+def test_a_step_left_out_or_moved_is_named_and_no_other() -> None:
+    a, b, c = {"kind": "a", "x": 1}, {"kind": "b", "y": 1}, {"kind": "b", "y": 2}
+
+    assert diff_settings({"steps": [a, b, c]}, {"steps": [b, c]}) == [("a", a, None)]
+    assert diff_settings({"steps": [a, b, c]}, {"steps": [a, b, c | {"y": 3}]}) == [("b#2.y", 2, 3)]
+    assert diff_settings({"steps": [a, b]}, {"steps": [b, a]}) == [("order of steps", ["a", "b"], ["b", "a"])]
+    assert diff_settings({"steps": [a, b]}, {"steps": [a, b]}) == []
 
 
 def test_another_name_stops(tmp_path: Path) -> None:

@@ -109,9 +109,13 @@ def by_pillow(body: bytes, pillow_format: str, *, load: bool = True) -> Image.Im
 
 
 def _jpeg_scale(layout: JpegLayout, min_width: int, min_height: int) -> float:
-    """The smallest of libjpeg's scales that suffices; those between a half and one lack SIMD code, so they lose time."""
+    """The smallest of libjpeg's scales that suffices, without the row and column that may reach over the edge.
+
+    Scales between a half and one lack SIMD code, so they lose time; pictures smaller than two blocks would lose their shape.
+    """
     for eighths in (1, 2, 3, 4):
-        if -(-layout.width * eighths // 8) >= min_width and -(-layout.height * eighths // 8) >= min_height:
+        is_enough = layout.width * eighths >= 8 * min_width and layout.height * eighths >= 8 * min_height
+        if is_enough and min(layout.width, layout.height) >= 16:
             return eighths / 8
     return 1.0
 
@@ -146,7 +150,7 @@ def _jpeg_strictly(body: bytes, layout: JpegLayout, scale: float) -> RGB:
         "CMYK" if is_cmyk else "RGB",
         min_width=math.ceil(width * scale),
         min_height=math.ceil(height * scale),
-        min_factor=2 if scale < 1 else 9,  # 9 allows none: even one pixel would be taken from its block's mean
+        min_factor=2 if scale < 1 else 9,  # 9 allows none: else a lone pixel would be the mean of its block
     )
     if not is_cmyk:
         return pixels
@@ -220,7 +224,7 @@ def _png_gray(image: Image.Image, bit_depth: int, key: int | None) -> RGB:
     """`key` is the sample that is transparent, in the file's own depth, which Pillow forgets when it scales to 8 bits."""
     if bit_depth == 16:
         samples = np.asarray(image)
-        gray = np.minimum(samples,255).astype(np.uint8)
+        gray = (samples >> 8).astype(np.uint8)
         return gray_to_rgb(gray if key is None else np.where(samples == key, np.uint8(255), gray))
     gray = np.asarray(image.convert("L"))
     key = None if key is None else key * 255 // ((1 << bit_depth) - 1)

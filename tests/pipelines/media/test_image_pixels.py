@@ -99,16 +99,33 @@ def test_a_scale_is_the_smallest_that_suffices() -> None:
     layout = layout_of(body)
     for wanted, expected in [
         (1, 101),
-        (101, 101),
-        (102, 201),
-        (201, 201),
-        (301, 301),
-        (401, 401),
-        (402, 801),
+        (100, 101),
+        (101, 201),
+        (200, 201),
+        (300, 301),
+        (400, 401),
+        (401, 801),
         (801, 801),
     ]:
         rgb, scale = pixels.decode(body, layout, min_width=wanted, min_height=1)
         assert rgb.shape[1] == expected == -(-801 * scale // 1)
+        assert 801 * scale >= wanted
+
+
+@pytest.mark.parametrize("side", [1, 2, 7, 15])
+def test_small_jpegs_are_decoded_in_full(side: int) -> None:
+    """Cut out of a larger one by its header alone, so that its block does not average to what is seen of it."""
+    body = encoded(a_photo((16, 16)), "JPEG", quality=95, subsampling=0)
+    frame = body.index(b"\xff\xc0")
+    small = body[: frame + 5] + struct.pack(">HH", side, side) + body[frame + 9 :]
+    if side > 8:
+        rgb, _ = pixels.decode(small, layout_of(small), min_width=1, min_height=1)
+    else:  # one block, of what were four: what follows it is no padding, so it is cut off for the test
+        one_block = encoded(a_photo((16, 16)).crop((0, 0, 8, 8)), "JPEG", quality=95, subsampling=0)
+        small = one_block[: frame + 5] + struct.pack(">HH", side, side) + one_block[frame + 9 :]
+        rgb, _ = pixels.decode(small, layout_of(small), min_width=1, min_height=1)
+        body = one_block
+    assert np.array_equal(rgb, decoded(body)[:side, :side])
 
 
 @pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
@@ -300,6 +317,13 @@ def test_a_cut_png_is_truncated() -> None:
     at = body.index(b"IDAT") - 4
     with pytest.raises(Refused, match=r"^decode\.truncated png$"):
         decoded(body[:at] + a_chunk(b"IDAT", short) + body[-12:])
+
+
+def test_what_follows_the_pixels_is_of_no_account() -> None:
+    body = encoded(a_photo(), "PNG")
+    whole = decoded(body)
+    for tail in (b"", b"\0", b"\0\0\0\0IE", b"\0\0\xff\xfftEXt cut", b"\r\n<html>not a chunk</html>"):
+        assert np.array_equal(decoded(body[:-12] + tail), whole)
 
 
 def test_texts_and_profiles_never_reach_pillow() -> None:

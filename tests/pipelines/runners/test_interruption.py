@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from schemas.validate import Severity, sweep, validate
 
 from schemas.corpus import Corpus
+from schemas.validate import Severity, sweep, validate
 from tests.servers.pictures import PictureServer, write_laion
 from tests.small_runs import build, contents, small_pipeline, small_settings
 

@@ -4,11 +4,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from schemas.validate import validate
 
 from pipelines.run import run
 from pipelines.runners.local import LocalRunner
 from schemas.corpus import Corpus
+from schemas.validate import validate
 from tests.servers.pictures import PictureServer, write_laion
 from tests.small_runs import build, contents, small_pipeline, small_settings
 

@@ -274,8 +274,8 @@ def _diff_steps(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[t
     """Steps are compared by name, so that one left out does not make all behind it differ; then their order."""
     ours, theirs = _by_name(then), _by_name(now)
     found = diff_settings(ours, theirs)
-    orders = [[name for name in steps if name in ours and name in theirs] for steps in (ours, theirs)]
-    return found if orders[0] == orders[1] else [*found, ("order of steps", *orders)]
+    order_then, order_now = [n for n in ours if n in theirs], [n for n in theirs if n in ours]
+    return found if order_then == order_now else [*found, ("order of steps", order_then, order_now)]
 
 
 def _by_name(steps: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

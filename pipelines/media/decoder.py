@@ -130,8 +130,7 @@ class _Budget:
         try:
             await asyncio.wrap_future(ticket)
         except asyncio.CancelledError:
-            if not ticket.cancel():  # admitted at the moment of its cancellation
-                self.give(amount)
+            self.give(0 if ticket.cancel() else amount)  # it may have been admitted at the moment of its cancellation
             raise
         return amount
 

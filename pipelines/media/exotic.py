@@ -9,7 +9,7 @@ import numpy as np
 from PIL import AvifImagePlugin, Image, ImageCms
 
 from pipelines.media.headers import ExoticLayout
-from pipelines.media.pixels import RGB, by_pillow, gray_to_rgb, on_white
+from pipelines.media.pixels import RGB, by_pillow, gray_to_rgb, on_white, rgba_of
 from schemas.reasons import Reason, Refused
 
 _ORIENTATION_TAG = 0x0112
@@ -52,5 +52,5 @@ def _to_rgb(image: Image.Image) -> RGB:
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
     if image.has_transparency_data:
-        return on_white(np.asarray(image.convert("RGBA")))
+        return on_white(rgba_of(image))
     return np.asarray(image.convert("RGB"))

@@ -63,7 +63,7 @@ class Layout:
     @property
     def memory_pixels(self) -> int:
         """What decoding holds at its peak, in pixels of three bytes."""
-        return 4 * self.width * self.height  # RGBA, the library's copy of it, and the RGB made of both: 12 bytes
+        return 4 * self.width * self.height  # Pillow's picture, numpy's copy of it, and RGB: up to 12 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +77,10 @@ class JpegLayout(Layout):
 
     @property
     def memory_pixels(self) -> int:
-        """One pass needs the picture alone; several need every coefficient, two bytes each, as well."""
-        return self.width * self.height * (3 if self.scans > 1 else 1)
+        """The picture, from inks with copies of them; where one pass is not enough, two bytes for every coefficient, too."""
+        is_cmyk = self.components == 4
+        of_picture, of_coefficients = (4, 3) if is_cmyk else (1, 2)
+        return self.width * self.height * (of_picture + (of_coefficients if self.scans > 1 else 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

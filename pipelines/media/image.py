@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from pipelines.media import headers, pixels
+from pipelines.media import exotic, headers, pixels
 from pipelines.media.headers import ExoticLayout, Layout
 from pipelines.media.phash import perceptual_hash
 from pipelines.media.pixels import RGB
@@ -141,8 +141,6 @@ def read_layout(body: bytes, *, max_pixels: int) -> tuple[ImageFormat, Layout]:
         case ImageFormat.WEBP:
             layout = headers.read_webp(body)
         case _:
-            from pipelines.media import exotic  # half a second and 30 MB of codecs that only the helper needs
-
             layout = exotic.read_exotic(body, _PILLOW_NAMES[image_format])
     if layout.width < 1 or layout.height < 1:
         raise Refused(Reason.DECODE_CORRUPT, f"{image_format}.size")
@@ -152,14 +150,15 @@ def read_layout(body: bytes, *, max_pixels: int) -> tuple[ImageFormat, Layout]:
 
 
 def render(body: bytes, spec: RenderSpec) -> Rendered:
-    """Decode, resize, turn, hash and encode one picture in this thread. Raises `Refused`, and nothing else for any bytes."""
+    """Decode, resize, turn, hash and encode one picture in this thread.
+
+    Raises `Refused`, and for no bytes anything else but `MemoryError`, which says something of this process.
+    """
     _, layout = read_layout(body, max_pixels=spec.max_pixels)
     plan = _plan(*layout.displayed, spec)
     is_turned = layout.orientation >= 5  # stored and displayed sides change places
     width, height = plan.resized[::-1] if is_turned else plan.resized
     if isinstance(layout, ExoticLayout):
-        from pipelines.media import exotic
-
         rgb, scale = exotic.decode_exotic(body, layout), 1.0
     else:
         rgb, scale = pixels.decode(body, layout, min_width=width, min_height=height)

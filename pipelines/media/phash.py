@@ -5,11 +5,11 @@ Every step is exact in integers, so that a hash is the same on every machine and
 1. Luma, rounded: `Y = (9798 R + 19235 G + 3735 B + 16384) >> 15`, 0 to 255 for each pixel.
 2. Area average over a grid of 32 by 32 cells of equal size; a pixel on a border counts by the fractions that lie on either
    side of it. With `D` the sum over a cell in units of 1/32 pixel by 1/32 pixel, and a picture of `h` by `w` pixels,
-   `g = 16 D // (h w)`: the mean luma of the cell in sixteenths, rounded down, 0 to 4080.
+   `g = (16 D + (h w >> 1)) // (h w)`: the mean luma of the cell in sixteenths, 0 to 4080.
 3. DCT-II, frequencies 1 to 8 each way: `F = C g C^T` with `C[u, x] = round(2^14 cos(pi u (2 x + 1) / 64))`, u from 1 to 8,
    x from 0 to 31. Frequency 0, the brightness, is left out.
-4. Bit `F[u, v]` is 1 where it exceeds the 32nd smallest of the 64 values, so that half of the bits are 1 unless values are
-   equal. Bits are written row by row (u vertical, v horizontal), the first one highest: an unsigned number.
+4. `m` is the sum of the 32nd and the 33rd smallest of the 64 values, twice their median. Bit `F[u, v]` is 1 where
+   `2 F[u, v] > m`. Bits are written row by row (u vertical, v horizontal), the first one highest: an unsigned number.
 
 Two hashes are compared by `hamming`. Not here: what distance makes two pictures near duplicates (a setting of the steps).
 """
@@ -35,9 +35,11 @@ def perceptual_hash(rgb: npt.NDArray[np.uint8]) -> int:
         if luma.shape[axis] < _CELLS:  # no cell may lie within one pixel; repeated pixels change no mean
             luma = np.repeat(luma, _CELLS, axis=axis)
     height, width = luma.shape
-    means = 16 * _cell_sums(luma) // (height * width)
+    cells = _cell_sums(luma)
+    means = (16 * cells + (height * width >> 1)) // (height * width)
     spectrum = (_FREQUENCIES @ means @ _FREQUENCIES.T).reshape(-1)
-    bits = spectrum > np.sort(spectrum)[31]
+    ordered = np.sort(spectrum)
+    bits = 2 * spectrum > ordered[31] + ordered[32]
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 

@@ -7,8 +7,9 @@ parameters of a scan that a baseline file must ignore, padding before the end ma
 
 Colour profiles and gamma are ignored. Samples of 16 bits keep their high byte, which is exact for what was 8 bits once and
 less than one level low for the rest. Alpha is composited on white, of animations the first frame is taken.
-Not here: where things lie (`headers`), other formats (`exotic`), sizes and orientation (`image`). Needs: nothing global but
-OpenCV's log, silenced because it writes about broken WebP to the terminal, and its threads, of which one per call is enough.
+Not here: where things lie (`headers`), other formats (`exotic`), sizes and orientation (`image`). Importing it silences
+OpenCV's log and Pillow's warnings, which tell the terminal of broken files, keeps OpenCV to the calling thread, and sets
+Pillow's limits, for the whole process.
 """
 
 import math
@@ -36,15 +37,9 @@ HARD_MAX_PIXELS = 1 << 29
 _MAX_SCANNED_PIXELS = 2_000_000_000
 """Pixels times scans of a JPEG: 100 megapixels in 20 scans. An empty scan costs 0.4 ns a pixel and eight bytes of body."""
 
+_BAND_ROWS = 64
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\1\1\0\0\1\0\1\0\0"
-_JPEG_TABLES = (
-    b"\xc0",
-    b"\xc1",
-    b"\xc2",
-    b"\xc4",
-    b"\xdb",
-    b"\xdd",
-)  # frames, Huffman and quantization tables, restarts
+_JPEG_NEEDED = b"\xc0\xc1\xc2\xc9\xca\xc4\xcc\xdb\xdd"  # markers: frames, tables for codes and quanta, restarts
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 _JPEG_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9$")
@@ -74,20 +69,30 @@ def decode(body: bytes, layout: Layout, *, min_width: int, min_height: int) -> t
     raise TypeError(f"no decoder here for {type(layout).__name__}; expected the layout of a JPEG, a PNG or a WebP")
 
 
-def on_white(rgba: npt.NDArray[np.uint8]) -> RGB:
-    """Composite `[height, width, 4]` on white: 255 - (255 - c) * a / 255, rounded to the nearest, which no tie disturbs."""
-    rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
-    alpha = rgba[:, :, 3]
-    if alpha.min() < 255:
-        cv2.bitwise_not(rgb, dst=rgb)
-        cv2.multiply(rgb, cv2.merge((alpha, alpha, alpha)), dst=rgb, scale=1 / 255)
-        cv2.bitwise_not(rgb, dst=rgb)
-    return np.asarray(rgb)
+def on_white(pixels: npt.NDArray[np.uint8], *, conversion: int = cv2.COLOR_RGBA2RGB) -> RGB:
+    """Composite `[height, width, 4]` on white: 255 - (255 - c) * a / 255, rounded to the nearest, which no tie disturbs.
+
+    In bands, so that no more than the picture and its result is held. `conversion` is OpenCV's, from the order of `pixels`.
+    """
+    rgb: RGB = np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
+    if pixels[:, :, 3].min() == 255:
+        return rgb
+    for top in range(0, len(rgb), _BAND_ROWS):
+        band, alpha = rgb[top : top + _BAND_ROWS], pixels[top : top + _BAND_ROWS, :, 3]
+        cv2.bitwise_not(band, dst=band)
+        cv2.multiply(band, cv2.merge((alpha, alpha, alpha)), dst=band, scale=1 / 255)
+        cv2.bitwise_not(band, dst=band)
+    return rgb
 
 
 def gray_to_rgb(gray: npt.NDArray[np.uint8]) -> RGB:
     """`[height, width]` in three equal channels."""
     return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))
+
+
+def rgba_of(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """`[height, width, 4]`, without Pillow's copy of what is RGBA already."""
+    return np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
 
 
 def by_pillow(body: bytes, pillow_format: str, *, load: bool = True) -> Image.Image:
@@ -150,7 +155,7 @@ def _jpeg_strictly(body: bytes, layout: JpegLayout, scale: float) -> RGB:
         "CMYK" if is_cmyk else "RGB",
         min_width=math.ceil(width * scale),
         min_height=math.ceil(height * scale),
-        min_factor=2 if scale < 1 else 9,  # 9 allows none: else a lone pixel would be the mean of its block
+        min_factor=2,
     )
     if not is_cmyk:
         return pixels
@@ -167,14 +172,16 @@ def _clean_header(body: bytes, layout: JpegLayout) -> bytes:
         content = body[segment.start : segment.end]
         if segment.kind == b"\xe0" and content[4:9] == b"JFIF\0":
             parts.append(_JFIF)
-        elif segment.kind in _JPEG_TABLES or (
-            segment.kind == b"\xee" and content[4:9] == b"Adobe" and len(content) >= 16
-        ):
+        elif segment.kind in _JPEG_NEEDED or _is_adobe(content):
             parts.append(content)
     head = body[scan.start : scan.end]
     if not layout.is_progressive and len(head) >= 10:
         head = head[:-3] + b"\x00\x3f\x00"  # some cameras write zeros here, though one pass has but one way to go
     return b"".join((*parts, head))
+
+
+def _is_adobe(content: bytes) -> bool:
+    return content[:2] == b"\xff\xee" and content[4:9] == b"Adobe" and len(content) >= 16
 
 
 def _clean_end(scans: bytes, layout: JpegLayout, complaint: str) -> bytes:
@@ -201,9 +208,8 @@ def _decode_png(body: bytes, layout: PngLayout) -> RGB:
     """Pillow sees only the chunks that make the picture, their checksums tested: it would skip those of the pixels."""
     for chunk in layout.chunks:
         data_end = chunk.end - 4
-        if zlib.crc32(memoryview(body)[chunk.start + 4 : data_end]) != int.from_bytes(
-            body[data_end : chunk.end], "big"
-        ):
+        checksum = int.from_bytes(body[data_end : chunk.end], "big")
+        if zlib.crc32(memoryview(body)[chunk.start + 4 : data_end]) != checksum:
             raise Refused(Reason.DECODE_CORRUPT, "png.checksum")
     clean = b"".join((_PNG_START, *(body[chunk.start : chunk.end] for chunk in layout.chunks), _PNG_END))
     image = by_pillow(clean, "PNG")
@@ -217,7 +223,7 @@ def _decode_png(body: bytes, layout: PngLayout) -> RGB:
             return np.asarray(image.convert("RGB"))
         case 3:
             image.info["transparency"] = key  # a table of alphas, which Pillow reads right
-    return on_white(np.asarray(image.convert("RGBA")))
+    return on_white(rgba_of(image))
 
 
 def _png_gray(image: Image.Image, bit_depth: int, key: int | None) -> RGB:
@@ -246,5 +252,5 @@ def _decode_webp(body: bytes, layout: WebpLayout) -> RGB:
     if pixels is None or pixels.shape[:2] != (layout.height, layout.width):
         raise Refused(Reason.DECODE_CORRUPT, "webp")
     if pixels.shape[2] == 4:
-        return on_white(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)))
+        return on_white(np.asarray(pixels), conversion=cv2.COLOR_BGRA2RGB)
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))

@@ -203,7 +203,7 @@ def test_a_hang_is_a_timeout_and_holds_up_no_loop(planted: str, deed: str) -> No
         heart.cancel()
         return hung, await outcome(decoder.render(a_gif(), SPEC)), beats
 
-    with Decoder(threads=1, helper_module=planted, timeout_seconds=0.8) as decoder:
+    with Decoder(threads=1, helper_module=planted, timeout_seconds=1.5) as decoder:
         hung, after, counted = asyncio.run(run(decoder))
     assert hung == "decode.timeout"
     assert isinstance(after, Rendered)
@@ -385,6 +385,27 @@ def test_cancelled_callers_give_back_what_they_took_or_waited_for(gauge: Gauge) 
         asyncio.run(run(decoder))
     assert gauge.most == 1
     assert gauge.done == 5  # the first went on to its end
+
+
+def test_who_waits_behind_a_cancelled_caller_moves_up(gauge: Gauge) -> None:
+    small, large = a_png((100, 50)), a_png((100, 100))
+
+    async def run(decoder: Decoder) -> None:
+        first = asyncio.create_task(decoder.render(small, SPEC))
+        while gauge.inside < 1:
+            await asyncio.sleep(0.01)
+        tasks = [asyncio.create_task(decoder.render(body, SPEC)) for body in (large, small)]
+        await asyncio.sleep(0.1)
+        assert gauge.inside == 1  # the large one does not fit beside it, and nobody overtakes
+        tasks[0].cancel()
+        async with asyncio.timeout(10):
+            while gauge.inside < 2:
+                await asyncio.sleep(0.01)
+        gauge.release.set()
+        await asyncio.gather(first, tasks[1])
+
+    with Decoder(threads=4, max_pixels_in_flight=2 * 4 * 5000) as decoder:
+        asyncio.run(run(decoder))
 
 
 def test_refusals_take_nothing_from_the_budget(shared_fixtures: Path) -> None:

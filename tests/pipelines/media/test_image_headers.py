@@ -155,9 +155,9 @@ def test_a_text_bomb_is_not_unpacked() -> None:
     bomb = a_chunk(
         b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b" " * 100_000_000 + b'tiff:Orientation="6"')
     )
-    started = time.perf_counter()
+    started = time.process_time()
     assert read_png(png[:33] + bomb + png[33:]).orientation == 1
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize(
@@ -172,18 +172,18 @@ def test_a_text_bomb_is_not_unpacked() -> None:
 )
 def test_endless_jpeg_headers_end_soon(filler: bytes) -> None:
     jpeg = encoded("JPEG")
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(Refused, match=r"^decode\.corrupt jpeg\.(segments|header)$"):
         read_header(jpeg[:2] + b"\xff" + filler + jpeg[2:], max_pixels=_PIXELS)
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.3
 
 
 def test_endless_chunks_end_soon() -> None:
     png = encoded("PNG")
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(Refused, match=r"^decode\.corrupt png\.chunks$"):
         read_header(png[:33] + a_chunk(b"teXt", b"") * 800_000, max_pixels=_PIXELS)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_header_claims_are_checked() -> None:

@@ -13,8 +13,8 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from pipelines.media import pixels
-from pipelines.media.headers import Layout, read_jpeg, read_png, read_webp
+from pipelines.media import exotic, pixels
+from pipelines.media.headers import ExoticLayout, Layout, read_jpeg, read_png, read_webp
 from schemas.reasons import Refused
 
 Pixels = npt.NDArray[np.uint8]
@@ -114,17 +114,13 @@ def test_a_scale_is_the_smallest_that_suffices() -> None:
 
 @pytest.mark.parametrize("side", [1, 2, 7, 15])
 def test_small_jpegs_are_decoded_in_full(side: int) -> None:
-    """Cut out of a larger one by its header alone, so that its block does not average to what is seen of it."""
-    body = encoded(a_photo((16, 16)), "JPEG", quality=95, subsampling=0)
+    """Made smaller by its header alone, so that its blocks do not average to what is seen of them."""
+    blocks = 8 if side <= 8 else 16
+    body = encoded(a_photo((16, 16)).crop((0, 0, blocks, blocks)), "JPEG", quality=95, subsampling=0)
     frame = body.index(b"\xff\xc0")
     small = body[: frame + 5] + struct.pack(">HH", side, side) + body[frame + 9 :]
-    if side > 8:
-        rgb, _ = pixels.decode(small, layout_of(small), min_width=1, min_height=1)
-    else:  # one block, of what were four: what follows it is no padding, so it is cut off for the test
-        one_block = encoded(a_photo((16, 16)).crop((0, 0, 8, 8)), "JPEG", quality=95, subsampling=0)
-        small = one_block[: frame + 5] + struct.pack(">HH", side, side) + one_block[frame + 9 :]
-        rgb, _ = pixels.decode(small, layout_of(small), min_width=1, min_height=1)
-        body = one_block
+    rgb, scale = pixels.decode(small, layout_of(small), min_width=1, min_height=1)
+    assert scale == 1
     assert np.array_equal(rgb, decoded(body)[:side, :side])
 
 
@@ -174,6 +170,12 @@ def test_what_stands_around_the_pixels_is_mended() -> None:
     for name, variant in mended.items():
         assert variant != body
         assert np.array_equal(decoded(variant), whole), name
+
+
+def test_arithmetic_codes_are_kept_when_a_header_is_cleaned(shared_fixtures: Path) -> None:
+    body = (shared_fixtures / "images/hostile/small_jpeg.jpg").read_bytes()
+    assert b"\xff\xc9" in body
+    assert np.array_equal(decoded(body[:2] + b"junk" + body[2:]), decoded(body))
 
 
 def test_padding_that_is_data_is_not_dropped() -> None:
@@ -378,3 +380,26 @@ def test_a_cut_webp_is_truncated(settings: dict[str, object], capfd: pytest.Capt
             assert np.array_equal(outcome, whole)
             assert end > len(body) - 24  # nothing but EXIF is missing
     assert capfd.readouterr().err == ""
+
+
+# The others
+
+
+def test_a_picture_that_is_not_the_size_it_was_judged_by_is_refused() -> None:
+    layout = ExoticLayout(width=95, height=64, orientation=1, pillow_format="GIF")
+    with pytest.raises(Refused, match=r"^decode\.corrupt gif\.size$"):
+        exotic.decode_exotic(encoded(a_photo(), "GIF"), layout)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_samples_without_an_agreed_white_are_refused(mode: str) -> None:
+    body = encoded(a_photo().convert("L").convert(mode), "TIFF")
+    with pytest.raises(Refused, match=rf"^decode\.unsupported mode={mode}$"):
+        exotic.decode_exotic(body, exotic.read_exotic(body, "TIFF"))
+
+
+def test_pnm_of_sixteen_bits_keeps_the_high_byte() -> None:
+    samples = np.arange(0, 1 << 16, 4096, dtype=">u2").reshape(2, 8)
+    body = b"P5 8 2 65535\n" + samples.tobytes()
+    rgb = exotic.decode_exotic(body, exotic.read_exotic(body, "PPM"))
+    assert np.array_equal(rgb[:, :, 0], samples >> 8)

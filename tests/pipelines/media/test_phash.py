@@ -40,7 +40,7 @@ def by_definition(rgb: Pixels) -> int:
         ]
         for row in shares(height)
     ]
-    grid = [[math.floor(16 * mean) for mean in line] for line in means]
+    grid = [[math.floor(16 * mean + Fraction(height * width >> 1, height * width)) for mean in line] for line in means]
     cosines = [[round(2**14 * math.cos(math.pi * u * (2 * x + 1) / 64)) for x in range(32)] for u in range(1, 9)]
     spectrum = [
         sum(cosines[u][y] * cosines[v][x] * grid[y][x] for y in range(32) for x in range(32))
@@ -48,7 +48,7 @@ def by_definition(rgb: Pixels) -> int:
         for v in range(8)
     ]
     ordered = sorted(spectrum)
-    return int("".join("1" if value > ordered[31] else "0" for value in spectrum), 2)
+    return int("".join("1" if 2 * value > ordered[31] + ordered[32] else "0" for value in spectrum), 2)
 
 
 @settings(max_examples=12, deadline=None)

@@ -37,8 +37,10 @@ _COMMANDS = {
     "demo": _Command("jobs.demo.command", "Build a small corpus from a web of photographs on this machine."),
     "plan": _Command("jobs.plan", "Show what a build would do; writes nothing."),
     "build": _Command("jobs.build", "Build a corpus from metadata, or go on with one."),
+    "import": _Command("jobs.import_", "Make a corpus of an img2dataset output or of WebDataset tars."),
+    "index": _Command("jobs.index", "Write indexes for WebDataset tars that stay where they are."),
     "validate": _Command("jobs.validate", "Check every promise of a corpus; --fix sweeps what no record names."),
-    "inspect": _Command("jobs.inspect", "Show what a corpus holds, or one sample of it."),
+    "inspect": _Command("jobs.inspect", "Show what a corpus, a tar or a folder of them holds, or one sample of it."),
 }
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pipelines.fetch.budget import Lease
 from pipelines.fetch.client import Body, Web
+from pipelines.fetch.offline import Offline
 from pipelines.ledger import Ledger
 from pipelines.media.decoder import Decoder
 from pipelines.media.image import ImageHeader, Rendered, RenderSpec
@@ -46,7 +47,7 @@ class Stopped(Exception):
 class Tools:
     """What the units of one worker process share. rows_in_flight: of one unit; max_part_bytes: of one tar."""
 
-    web: Web
+    web: Web | Offline
     decoder: Decoder
     rows_in_flight: int = 256
     max_part_bytes: int = MAX_PART_BYTES
@@ -160,7 +161,7 @@ class _UnitBuild:
             self._ledger.reject_row(parsed, key=key, row=number, draft=None)
             self._count(parsed)
             return
-        draft, result = parsed, self._apply_opening(parsed)
+        draft, result = parsed, parsed.refusal or self._apply_opening(parsed)
         if isinstance(result, Refusal) or not self._remaining:
             self._settle(_Finished(key, number, draft, result, lost=(), asked=len(draft.images)))
             return

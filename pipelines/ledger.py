@@ -32,7 +32,7 @@ class Ledger:
         """Put one image of a row into the rejects."""
         self._fallen.setdefault(row, set()).add(image.ordinal)
         self.rejects.append(
-            Reject(key, row, Level.IMAGE, refusal.reason, refusal.detail, image=image.ordinal, url=image.url)
+            Reject(key, row, Level.IMAGE, refusal.reason, refusal.detail, image=image.ordinal, url=image.url or None)
         )
 
     def reject_row(self, refusal: Refusal, *, key: str, row: int, draft: Draft | None, url: str | None = None) -> None:
@@ -42,5 +42,5 @@ class Ledger:
         for image in images:
             if image.ordinal not in fallen:
                 self.reject_image(image, refusal, key=key, row=row)
-        url = images[0].url if images and url is None else url
+        url = images[0].url or None if images and url is None else url
         self.rejects.append(Reject(key, row, Level.ROW, refusal.reason, refusal.detail, url=url))

@@ -4,12 +4,14 @@ Names are those of the classes, in small letters: `MinSimilarity` is `min_simila
 """
 
 from pipelines.pipeline import Source, Step, step_name
+from pipelines.sources.img2dataset import Img2dataset
 from pipelines.sources.tables import Table
 from pipelines.steps.filters import MaxAspect, MaxUnsafe, MaxWatermark, MinAesthetic, MinSide, MinSimilarity, SafetyTag
+from pipelines.steps.hash_image import HashImage
 from pipelines.steps.images import EncodeImage, Fetch, ProbeImage
 from pipelines.steps.text import CleanText, Language
 
-_SOURCES: tuple[type[Source], ...] = (Table,)
+_SOURCES: tuple[type[Source], ...] = (Table, Img2dataset)
 
 _STEPS: tuple[type[Step], ...] = (
     MinSimilarity,
@@ -24,6 +26,7 @@ _STEPS: tuple[type[Step], ...] = (
     MinSide,
     MaxAspect,
     EncodeImage,
+    HashImage,
 )
 
 SOURCES: dict[str, type[Source]] = {step_name(kind): kind for kind in _SOURCES}

@@ -1,4 +1,4 @@
-"""What one worker process holds: the web, its decoders, and threads that each build one unit at a time.
+"""What one worker process holds: the web (if its steps fetch), its decoders, and threads that each build one unit at a time.
 
 Every runner starts workers from the same `Job` and hands them units. Not here: processes and messages (`runners`), which unit is
 next (`feed`).
@@ -13,6 +13,7 @@ from typing import Self
 
 from pipelines.build import Progress, Tools, build_unit
 from pipelines.fetch.client import Web
+from pipelines.fetch.offline import Offline
 from pipelines.fetch.policy import FetchPolicy, FetchSettings
 from pipelines.media.decoder import Decoder
 from pipelines.pipeline import Pipeline
@@ -56,6 +57,11 @@ class Job:
     engine: str
 
     @property
+    def fetches(self) -> bool:
+        """Whether any step asks the web for something."""
+        return any(isinstance(step, Fetch) for step in self.pipeline.steps)
+
+    @property
     def fetch_policy(self) -> FetchPolicy:
         """What the recipe's `fetch` step allows."""
         return next((step.policy for step in self.pipeline.steps if isinstance(step, Fetch)), FetchPolicy())
@@ -84,7 +90,7 @@ class Worker:
         self._job = job
         self._corpus = Corpus.open(job.corpus_url)
         self._stopping = threading.Event()
-        self._web = Web(job.fetch_settings, job.fetch_policy)
+        self._web = Web(job.fetch_settings, job.fetch_policy) if job.fetches else Offline()
         self._decoders: dict[bool, Decoder] = {}
         self._threads = ThreadPoolExecutor(max(1, job.settings.units_per_worker), thread_name_prefix="unit")
         self._lock = threading.Lock()

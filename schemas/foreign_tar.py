@@ -16,9 +16,10 @@ from typing import IO
 _BLOCK = 512
 _MAX_NAME_BYTES = 1 << 20  # of an extended header: names of people's files are no longer than some hundred bytes
 _ZERO = bytes(_BLOCK)
-_BLANKS = bytes(8).replace(b"\0", b" ")
+_BLANKS_SUM = 8 * ord(" ")  # the checksum counts its own field as blanks
 _FILES = (b"0", b"\0", b"7")
-_WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
+_WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders, pipes
+_EXTENDED = (b"x", b"g", b"L", b"K")  # pax, of one member and of all; GNU's long names and links
 
 TRUNCATED = "tar.truncated"
 """The file ends inside a member or a header."""
@@ -62,29 +63,28 @@ class TarScan:
         self.cut: TarMember | None = None
 
     def __iter__(self) -> Iterator[TarMember]:
-        position, long_name, long_size = 0, None, None
+        position = 0
+        told: dict[str, bytes] = {}  # by extended headers, of the member that follows
         while (header := self._header(position)) is not None:
-            name, size, kind = header.name, header.size, header.kind
             content = position + _BLOCK
-            if kind in (b"x", b"L"):
-                if (extended := self._extended(content, size)) is None:
+            if header.kind in _EXTENDED:
+                extended = self._extended(content, header.size)
+                if extended is None:
                     return
-                told = _pax(extended) if kind == b"x" else {"path": extended.rstrip(b"\0")}
-                long_name, long_size = told.get("path", long_name), told.get("size", long_size)
-                position = content + _padded(size)
+                told |= _told(header.kind, extended)
+                position = content + _padded(header.size)
                 continue
-            if kind in _FILES and long_size is not None and long_size.isdigit():
-                size = int(long_size)
-            name = name if long_name is None else _text(long_name)
-            long_name = long_size = None
-            size = 0 if kind in _WITHOUT_CONTENT else size
-            member = TarMember(name, content, size)
-            if content + size > self._size:
-                self.broken, self.cut = TRUNCATED, member if kind in _FILES else None
+            member = _member(header, content, told)
+            told = {}
+            is_file = header.kind in _FILES
+            if member.offset + member.bytes > self._size:
+                self.broken, self.cut = TRUNCATED, member if is_file else None
                 return
-            if kind in _FILES:
+            if is_file:
                 yield member
-            position = content + _padded(size)
+            position = content + _padded(member.bytes)
+        if told and self.broken == NO_END:
+            self.broken = TRUNCATED
 
     def _header(self, position: int) -> "_Header | None":
         """The header at `position`; None at the end, be it the mark or a break."""
@@ -175,7 +175,7 @@ class _Header:
 def _parse(block: bytes) -> _Header | None:
     """A header, or None for a block that is none."""
     told, size = _number(block[148:156]), _number(block[124:136])
-    if told is None or size is None or told != sum(block) - sum(block[148:156]) + sum(_BLANKS):
+    if told is None or size is None or told != sum(block) - sum(block[148:156]) + _BLANKS_SUM:
         return None
     kind = block[156:157]
     name = block[:100].partition(b"\0")[0]
@@ -184,6 +184,21 @@ def _parse(block: bytes) -> _Header | None:
     if kind == b"S":  # sparse files scatter their content: none of our business
         return None
     return _Header(_text(name), size, kind)
+
+
+def _member(header: _Header, content: int, told: dict[str, bytes]) -> TarMember:
+    """What a header describes, by its own words or by those of extended headers before it."""
+    size = 0 if header.kind in _WITHOUT_CONTENT else header.size
+    if header.kind in _FILES and told.get("size", b"").isdigit():
+        size = int(told["size"][:20])
+    return TarMember(_text(told["path"]) if "path" in told else header.name, content, size)
+
+
+def _told(kind: bytes, data: bytes) -> dict[str, bytes]:
+    """What an extended header says of the member that follows: `path`, `size` and others."""
+    if kind == b"x":
+        return _pax(data)
+    return {"path": data.rstrip(b"\0")} if kind == b"L" else {}
 
 
 def _number(field: bytes) -> int | None:

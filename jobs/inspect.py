@@ -1,239 +1,347 @@
-"""`emu inspect`: what a corpus holds, or one sample of it, or why a row is not in it. Reads records, indexes and one sample.
+"""`emu inspect`: what a corpus, any WebDataset tar or an img2dataset folder holds; one sample of it; or an answer to a question.
 
-Not here: whether it is sound (`validate`), pictures on a screen (`browse`).
+Only reads. Decides what is asked, and of what; the answers are made in `jobs.look`. Nothing here imports a decoder, an engine or
+a database until a picture or a question needs one. Not here: whether a corpus is sound (`validate`), a browser (`browse`).
 """
 
 import json
-import re
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
+from jobs.cli import DONE, FAILED
 from jobs.ledgers import ledgers, print_reasons, retryable
-from jobs.terminal import console, count, listed, print_json, rows, shown, size
+from jobs.look import charts
+from jobs.look.corpora import CorpusLook, rejects_of
+from jobs.look.extract import extract_sample
+from jobs.look.folders import FolderTotals
+from jobs.look.lines import shown_line
+from jobs.look.notes import Notes
+from jobs.look.one_sample import Page, reject_line
+from jobs.look.pictures import Graphics, graphics_of
+from jobs.look.targets import FolderTarget, Found, TarTarget, find_target, whole_of_corpus
+from jobs.look.urls import one_line, urls_of_corpus
+from jobs.look.whole import Whole, print_facts, print_notes
+from jobs.terminal import console, count, error_console, print_json, share, shown, size
 from schemas.corpus import SAMPLES, Corpus
 from schemas.errors import CorpusError, UserError
-from schemas.rejects import Level, read_rejects
-from schemas.sample import Image, ImageSegment, Sample, TextSegment, split_key
+from schemas.rejects import Level
+from schemas.sample import split_key
 from schemas.shard_reader import CorpusReader, StoredSample
 
-_MOST_IMAGES = 8
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MOST_REASONS = 12
+_MOST_ROWS_PRINTED = 1_000
+_Target = Corpus | TarTarget | FolderTarget
 
 
 def inspect(
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="Folder of the corpus.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="A corpus, one tar of it, any WebDataset tar, or img2dataset output."),
+    ],
     key: Annotated[
         str | None, typer.Argument(metavar="[KEY]", help="One sample, or a row that was rejected.", show_default=False)
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Distributions from everything, samples in full; else bounded work.")
+    ] = False,
     extract: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="With a KEY: write its JSON and pictures there.")
+        Path | None, typer.Option(metavar="FOLDER", help="With a KEY: write its members, and its boxes as PNG, there.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for scripts.")] = False,
+    pictures: Annotated[
+        Graphics | None,
+        typer.Option(
+            help="How a KEY's pictures are drawn; by default what the terminal says it can.", show_default=False
+        ),
+    ] = None,
+    sql: Annotated[
+        str | None,
+        typer.Option(
+            metavar="QUESTION", help="Ask the tables records, shards, plan, rejects, index and samples of a corpus."
+        ),
+    ] = None,
+    urls: Annotated[
+        str | None,
+        typer.Option(metavar="WHICH", help="URLs, one a line: kept, rejected, a reason (http.404) or family (http)."),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="JSON on stdout, for scripts: one object, or one a line for --sql and --urls."),
+    ] = False,
 ) -> None:
-    """Show what a corpus holds, or one sample of it.
+    """Show what a target holds, one sample of it, or the answer to a question.
 
-    Without a KEY: recipe, attributes, both ledgers, and why rows and images are not in it. With one: text, pictures and times in
-    reading order; for a row that was rejected, the reason.
+    Without a KEY: columns, both ledgers, why rows and images are not in it, schema, distributions. With one: text, pictures and
+    times in reading order; for a row that was rejected, the reason. Ends with 1 if something could not be read.
     """
-    opened = Corpus.open(corpus)
-    if key is None:
-        if extract is not None:
-            raise UserError("--extract writes one sample; name its KEY")
-        _inspect_corpus(opened, as_json=as_json)
-        return
-    rejects = _rejects_of(opened, key)
-    try:
-        stored = CorpusReader(opened).get(key)
-    except CorpusError:
-        # A retry may have brought the row after all, so rejects are only asked once no unit holds the key.
-        if not any(reject["level"] == Level.ROW for reject in rejects):
-            raise
-        _tell_rejected(key, rejects, as_json=as_json)
-        return
-    if extract is not None:
-        extract_sample(stored, extract)
-    if as_json:
-        print_json(_sample_json(stored, rejects))
+    if [key, sql, urls].count(None) < 2:
+        raise UserError("a KEY, --sql and --urls are three questions; ask one at a time")
+    if extract is not None and key is None:
+        raise UserError("--extract writes one sample; name its KEY")
+    opened, notes = find_target(target), Notes()
+    if key is not None:
+        drawn = pictures or graphics_of(os.environ, is_terminal=console().is_terminal)
+        _show_one(opened, key, notes, extract=extract, graphics=drawn, everything=everything, as_json=as_json)
+    elif sql is not None:
+        _answer(opened, sql, notes, as_json=as_json)
+    elif urls is not None:
+        _list_urls(opened, urls, notes, as_json=as_json)
     else:
-        _print_sample(stored, [reject for reject in rejects if reject["level"] == Level.IMAGE], console())
+        _show_whole(opened, notes, everything=everything, as_json=as_json)
+    if not as_json:
+        print_notes(notes, error_console())
+    raise typer.Exit(FAILED if notes else DONE)
 
 
 # The whole
 
 
-def _inspect_corpus(corpus: Corpus, *, as_json: bool) -> None:
-    columns = {column: corpus.totals(column) for column in corpus.columns()}
-    planned = len(corpus.plan())
-    first_key = next(CorpusReader(corpus).keys(), None)
-    manifest = corpus.manifest
+def _show_whole(opened: _Target, notes: Notes, *, everything: bool, as_json: bool) -> None:
+    if isinstance(opened, Corpus):
+        whole, look = whole_of_corpus(opened, notes, everything=everything)
+        told, first_key, url = _corpus_dict(opened, look), look.first_key, opened.url
+        whole.facts[:0] = _corpus_facts(opened, look)
+        totals = None
+    elif isinstance(opened, FolderTarget):
+        whole, totals = opened.whole(notes, everything=everything)
+        first_key, url = opened.first_key(Notes()), str(opened.folder.path)
+        told = _folder_dict(opened, totals)
+        whole.facts += _folder_facts(totals, notes)
+    else:
+        whole, totals = opened.whole(notes, everything=everything), None
+        first_key, url = opened.first_key(Notes()), str(opened.path)
+        told = {"tar": url}
     if as_json:
-        print_json(
-            {
-                "corpus": corpus.url,
-                "name": manifest.name,
-                "format": manifest.format,
-                "licence": manifest.licence,
-                "recipe": manifest.recipe,
-                "recipe_hash": manifest.recipe_hash,
-                "units_planned": planned,
-                "columns": {column: totals.to_dict() for column, totals in columns.items()},
-                "first_key": first_key,
-            }
-        )
+        print_json(told | whole.to_dict() | {"first_key": first_key, "problems": notes.lines})
         return
     out = console()
-    pairs = [
-        ("corpus", f"{shown(manifest.name)}, {shown(manifest.format)}"),
-        ("lies in", shown(corpus.url)),
+    print_facts(whole.facts, out)
+    if isinstance(opened, Corpus):
+        _print_ledgers(look, out)
+    elif totals is not None and len(totals.reasons):
+        _print_messages(totals, out)
+    _print_distributions(whole, out)
+    if first_key is not None:
+        out.print(Text(f"One sample: emu inspect {shown(url)} {shown_line(first_key)}", style="dim"))
+
+
+def _print_distributions(whole: Whole, out: Console) -> None:
+    if whole.declared or whole.tally.samples:
+        whole.print_schema(out)
+    if whole.tally.samples or len(whole.tally.domains):
+        whole.print_distributions(out)
+        out.print()
+
+
+def _corpus_facts(corpus: Corpus, look: CorpusLook) -> list[tuple[str, str]]:
+    manifest, totals = corpus.manifest, look.columns.get(SAMPLES)
+    facts = [
+        ("corpus", f"{manifest.name}, {manifest.format}"),
+        ("lies in", corpus.url),
         ("recipe", f"hash {manifest.recipe_hash[:8]}: {_recipe_line(manifest.recipe)}"),
     ]
     if manifest.licence is not None:
-        pairs.append(("licence", shown(manifest.licence)))
-    totals = columns.get(SAMPLES)
+        facts.append(("licence", manifest.licence))
     if totals is None:
-        out.print(rows([*pairs, ("units", f"{count(planned)} planned, none committed yet")]))
-        return
-    pending = f", {count(planned - totals.units)} pending" if planned > totals.units else ""
-    pairs += [("units", f"{count(totals.units)} of {count(planned)} committed{pending}"), *ledgers(totals)]
-    samples = max(1, totals.counts.samples)
-    pairs.append(
-        ("text", f"{count(totals.counts.text_chars)} characters, {totals.counts.text_chars / samples:.0f} a sample")
-    )
-    attributes = [f"{shown(name)} ({kind})" for name, kind in totals.attributes.items()]
-    pairs.append(("attributes", listed(attributes, most=20) or "none"))
-    pairs += [("column", f"{column}: {count(t.units)} units, {size(t.data_bytes)}") for column, t in columns.items()]
-    out.print(rows(pairs))
-    print_reasons(totals, console=out)
-    out.print(retryable(totals), markup=False)
-    if first_key is not None:
-        out.print(f"One sample: emu inspect {shown(corpus.url)} {first_key}", markup=False)
+        return [*facts, ("units", f"{count(look.planned_units)} planned, none committed yet")]
+    pending = look.planned_units - totals.units
+    still = f", {count(pending)} pending" if pending > 0 else ""
+    facts += [("units", f"{count(totals.units)} of {count(look.planned_units)} committed{still}"), *ledgers(totals)]
+    chars = totals.counts.text_chars
+    facts.append(("text", f"{count(chars)} characters, {chars / max(1, totals.counts.samples):.0f} a sample"))
+    facts += [("column", f"{name}: {count(t.units)} units, {size(t.data_bytes)}") for name, t in look.columns.items()]
+    return facts
 
 
 def _recipe_line(recipe: dict[str, Any]) -> str:
     """Source and steps by their names; recipes of other makers may have another shape."""
     parts = [recipe.get("source"), *(recipe.get("steps") or ())]
-    kinds = [str(part["kind"]) if isinstance(part, dict) and "kind" in part else str(part) for part in parts]
-    return shown(" → ".join(kinds))
+    named = [next((p[n] for n in ("kind", "name") if n in p), p) if isinstance(p, dict) else p for p in parts]
+    return " → ".join(map(str, named))
+
+
+def _corpus_dict(corpus: Corpus, look: CorpusLook) -> dict[str, Any]:
+    manifest = corpus.manifest
+    return {
+        "corpus": corpus.url,
+        "name": manifest.name,
+        "format": manifest.format,
+        "licence": manifest.licence,
+        "recipe": manifest.recipe,
+        "recipe_hash": manifest.recipe_hash,
+        "units_planned": look.planned_units,
+        "columns": {column: totals.to_dict() for column, totals in look.columns.items()},
+    }
+
+
+def _print_ledgers(look: CorpusLook, out: Console) -> None:
+    totals = look.columns.get(SAMPLES)
+    if totals is None:
+        return
+    out.print()
+    print_reasons(totals, console=out)
+    if totals.counts.rejected_rows:
+        out.print(retryable(totals), markup=False)
+
+
+def _folder_facts(totals: FolderTotals, notes: Notes) -> list[tuple[str, str]]:
+    if not totals.rows:
+        return []
+    failed = totals.rows - totals.samples
+    facts = [("rows", f"{count(totals.rows)} = {count(totals.samples)} samples + {count(failed)} failed")]
+    facts.append(("kept", f"{share(totals.samples, totals.rows)} of rows"))
+    if totals.unfinished:
+        facts.append(("unfinished", f"{count(totals.unfinished)} shards without stats; not in these sums"))
+    return facts
+
+
+def _folder_dict(target: FolderTarget, totals: FolderTotals) -> dict[str, Any]:
+    return {
+        "folder": str(target.folder.path),
+        "layout": target.folder.layout.value,
+        "shards": len(target.folder.shards),
+        "shards_without_stats": totals.unfinished,
+        "rows": totals.rows,
+        "samples": totals.samples,
+        "reasons": {message: lost for message, _, lost in totals.reasons},
+    }
+
+
+def _print_messages(totals: FolderTotals, out: Console) -> None:
+    found = [(message, lost) for message, _, lost in totals.reasons]
+    others = sum(lost for _, lost in found[_MOST_REASONS:]) + totals.reasons.rest[1]
+    out.print()
+    out.print(charts.top("failed rows", found[:_MOST_REASONS], whole=totals.rows, cells=30, others=others))
 
 
 # One sample
 
 
-def _print_sample(stored: StoredSample, rejects: list[dict[str, Any]], out: Console) -> None:
-    sample = stored.sample
-    origin = sample.source
-    place = f"{origin.name}, {origin.file}, row {count(origin.row)}"
-    pairs = [("key", sample.key), ("from", shown(place if origin.id is None else f"{place}, id {origin.id}"))]
-    if sample.licence is not None:
-        pairs.append(("licence", shown(sample.licence)))
-    out.print(rows(pairs))
-    for segment in sample.segments:
-        out.print(Text.assemble("  ", *_segment(segment, sample)))
-    for number, image in enumerate(sample.images[:_MOST_IMAGES]):
-        out.print(f"[bold]image {number}[/]")
-        out.print(rows(_image_facts(image, stored)))
-    if sample.images[_MOST_IMAGES:]:
-        out.print(f"and {len(sample.images) - _MOST_IMAGES} more images; --json has them all", markup=False)
-    if sample.captions:
-        out.print("[bold]captions[/]")
-        out.print(
-            rows(
-                [
-                    (f"  {'–' if c.similarity is None else format(c.similarity, '.3f')}", shown(c.text))
-                    for c in sample.captions
-                ]
-            )
-        )
-    if sample.attributes:
-        out.print("[bold]attributes[/]")
-        out.print(
-            rows(
-                [
-                    (f"  {name}", shown(json.dumps(value, ensure_ascii=False)))
-                    for name, value in sample.attributes.items()
-                ]
-            )
-        )
-    for reject in rejects:
-        out.print(f"lost image {reject['image']}: {_reject_line(reject)}", markup=False)
+def _show_one(
+    opened: _Target,
+    key: str,
+    notes: Notes,
+    *,
+    extract: Path | None,
+    graphics: Graphics,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    rejects = _rejects_of_key(opened, key, notes) if isinstance(opened, Corpus) else []
+    found = _find(opened, key, rejects, notes)
+    if found is None:
+        where = "the corpus" if isinstance(opened, Corpus) else "the folder"
+        _tell_rejected(key, rejects, where=where, as_json=as_json)
+        return
+    written = [] if extract is None else extract_sample(found.stored, extract)
+    lost = [reject for reject in rejects if reject["level"] == Level.IMAGE]
+    if as_json:
+        print_json(_sample_dict(found.stored, rejects) | {"lies_in": found.place, "extracted": written})
+        return
+    out = console()
+    place = None if isinstance(opened, Corpus) else found.place
+    Page(found.stored, out, graphics, everything=everything, place=place).print(lost)
+    if extract is not None:
+        out.print(Text(f"written to {shown(str(extract))}: {len(written)} files", style="dim"))
 
 
-def _segment(segment: TextSegment | ImageSegment, sample: Sample) -> list[tuple[str, str]]:
-    parts: list[tuple[str, str]] = []
-    if segment.time is not None:
-        parts.append((f"{segment.time:8.2f} s  ", "cyan"))
-    if segment.role is not None:
-        parts.append((f"{segment.role}: ", "magenta"))
-    if isinstance(segment, TextSegment):
-        return [*parts, (shown(segment.text), "")]
-    image = sample.images[segment.image]
-    return [*parts, (f"[image {segment.image}: {image.width} × {image.height}]", "green")]
+def _find(opened: _Target, key: str, rejects: list[dict[str, Any]], notes: Notes) -> Found | None:
+    """The sample; None if it was rejected. Raises `UserError` if nobody knows the key."""
+    if isinstance(opened, Corpus):
+        try:
+            return Found(CorpusReader(opened).get(key), opened.url)
+        except (CorpusError, OSError) as error:
+            # A retry may have brought the row after all, so rejects only count once no unit holds the key.
+            if any(reject["level"] == Level.ROW for reject in rejects):
+                return None
+            if isinstance(error, OSError):
+                raise CorpusError(
+                    f"{opened.url}: key {key}: {error.filename} cannot be read ({error.strerror}); run `emu validate`"
+                ) from None
+            raise
+    found = opened.find(key, notes)
+    if found is None and isinstance(opened, FolderTarget):
+        row = opened.find_row(key, notes)
+        if row is not None:
+            reason = row.status or "unknown"
+            rejects.append({"key": key, "level": "row", "reason": reason, "detail": row.message, "url": row.url})
+            return None
+    if found is None:
+        known = opened.first_key(Notes())
+        advice = f"its first key is {known!r}" if known is not None else "it holds no samples"
+        raise UserError(f"no sample has the key {key!r}; {advice}")
+    return found
 
 
-def _image_facts(image: Image, stored: StoredSample) -> list[tuple[str, str]]:
-    held = stored.media.get(image.member, b"")
-    box = "" if image.box is None else f", box {image.box}"
-    facts = [("  stored", f"{image.width} × {image.height}, {size(len(held))}, member {shown(image.member)}{box}")]
-    if image.original is not None:
-        was = image.original
-        facts.append(("  was", f"{was.width} × {was.height}, {size(was.bytes)}, {shown(was.format)}"))
-    for heading, value in (("url", image.url), ("sha256", image.sha256_original), ("phash", image.phash)):
-        if value is not None:
-            facts.append((f"  {heading}", shown(value)))
-    if image.match is not None:
-        facts.append(("  match", f"sentence {image.match.sentence}, similarity {image.match.similarity:.3f}"))
-    return facts
+def _rejects_of_key(corpus: Corpus, key: str, notes: Notes) -> list[dict[str, Any]]:
+    """The rejects of a key in its unit of origin, that of the row first; none if the unit is not committed."""
+    record = corpus.record(SAMPLES, split_key(key)[0])
+    table = None if record is None else rejects_of(corpus, record.content, notes)
+    return [] if table is None else [row for row in table.to_pylist() if row["key"] == key]
 
 
-def _sample_json(stored: StoredSample, rejects: list[dict[str, Any]]) -> dict[str, Any]:
+def _sample_dict(stored: StoredSample, rejects: list[dict[str, Any]]) -> dict[str, Any]:
     members = {name: len(data) for name, data in stored.media.items()}
     return {"sample": json.loads(stored.sample.to_json()), "member_bytes": members, "rejected_images": rejects}
 
 
-def extract_sample(stored: StoredSample, folder: Path) -> None:
-    """Write the sample as the tar has it; only names that are no paths are ever written."""
-    files = {f"{stored.sample.key}.json": stored.sample.to_json()}
-    files |= {f"{stored.sample.key}.{name}": data for name, data in stored.media.items()}
-    for name in files:
-        if not _PLAIN_NAME.fullmatch(name):
-            raise CorpusError(f"sample {stored.sample.key}: the member {name!r} is no plain name; nothing was written")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
-
-
-# What is not there
-
-
-def _rejects_of(corpus: Corpus, key: str) -> list[dict[str, Any]]:
-    """The rejects of a key in its unit of origin, that of the row first; none if the unit is not committed."""
-    record = corpus.record(SAMPLES, split_key(key)[0])
-    if record is None or record.content.rejects is None:
-        return []
-    name = record.content.rejects.name
-    table = read_rejects(corpus.storage.read(name), name=name)
-    return [row for row in table.to_pylist() if row["key"] == key]
-
-
-def _tell_rejected(key: str, rejects: list[dict[str, Any]], *, as_json: bool) -> None:
+def _tell_rejected(key: str, rejects: list[dict[str, Any]], *, where: str, as_json: bool) -> None:
     if as_json:
         print_json({"key": key, "rejected": rejects})
         return
     out = console()
-    out.print(f"{key} is not in the corpus:", markup=False)
+    out.print(f"{shown_line(key)} is not in {where}:", markup=False)
     for reject in rejects:
         what = "the row" if reject["level"] == Level.ROW else f"image {reject['image']}"
-        out.print(f"  {what}: {_reject_line(reject)}", markup=False)
+        out.print(f"  {what}: {reject_line(reject)}", markup=False)
 
 
-def _reject_line(reject: dict[str, Any]) -> str:
-    detail = f" ({reject['detail']})" if reject["detail"] else ""
-    url = f" {reject['url']}" if reject["url"] else ""
-    return shown(f"{reject['reason']}{detail}{url}")
+# Questions and lists
+
+
+def _answer(opened: _Target, question: str, notes: Notes, *, as_json: bool) -> None:
+    if not isinstance(opened, Corpus):
+        raise UserError("--sql asks the tables of a corpus; make one of this with emu import")
+    from jobs.look.sql import Answer
+
+    answer = Answer(opened, question, notes)
+    try:
+        if as_json:
+            for row in answer:
+                print_json(dict(zip(answer.columns, row, strict=True)))
+            return
+        out, table, more = console(), Table(box=None, pad_edge=False, header_style="bold"), False
+        for column in answer.columns:
+            table.add_column(Text(shown_line(column)), overflow="fold")
+        for number, row in enumerate(answer):
+            if number == _MOST_ROWS_PRINTED:
+                more = True
+                break
+            table.add_row(*(_cell(value) for value in row))
+        out.print(table)
+        if more:
+            out.print(Text(f"… cut after {count(_MOST_ROWS_PRINTED)} rows; --json prints all", style="dim"))
+    finally:
+        answer.close()
+
+
+def _cell(value: Any) -> Text:
+    if value is None:
+        return Text("null", style="dim")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Text(shown_line(str(value)))
+    return Text(f"{value:,}" if isinstance(value, int) else f"{value:.6g}", justify="right")
+
+
+def _list_urls(opened: _Target, wanted: str, notes: Notes, *, as_json: bool) -> None:
+    found = urls_of_corpus(opened, wanted, notes) if isinstance(opened, Corpus) else opened.urls(wanted, notes)
+    for url in found:
+        if as_json:
+            print_json({"url": url.url, "key": url.key, "reason": url.reason})
+        else:
+            print(one_line(url.url))

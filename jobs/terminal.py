@@ -6,6 +6,7 @@ escape sequences that move a cursor, rename a window or hide what follows. Not h
 
 import io
 import json
+import math
 import re
 import sys
 import unicodedata
@@ -19,6 +20,7 @@ from rich.text import Text
 _BAR_CELLS = 30
 _BLANKS_AT_END = re.compile(r" +(?=\n)")
 _KEPT_CONTROLS = "\n"
+_NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
@@ -38,8 +40,12 @@ def shown(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON on stdout, for scripts."""
-    print(json.dumps(value, ensure_ascii=False, sort_keys=True))
+    """One line of JSON on stdout, for scripts; numbers that JSON does not have are null, what it has no type for is text.
+
+    JSON escapes what stands below the blank; eight-bit control characters, marks that turn text around and lone surrogates it
+    lets through, so they are escaped here. The value stays the same.
+    """
+    print(_NOT_PLAIN.sub(_escaped, json.dumps(_finite(value), ensure_ascii=False, default=str)))
 
 
 def count(number: int) -> str:
@@ -139,3 +145,16 @@ class _Trimmed(io.TextIOBase):
     def flush(self) -> None:
         """Flush through."""
         self._stream.flush()
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    return json.dumps(character)[1:-1] if unicodedata.category(character) in _HIDDEN else character
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(name): _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -50,8 +50,7 @@ class Counts:
     text_chars: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        mine, theirs = asdict(self), asdict(other)
-        return Counts(**{name: mine[name] + theirs[name] for name in mine})
+        return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
     def imbalance(self) -> str | None:
         """What does not add up, in words, or None."""

@@ -2,7 +2,7 @@
 
 A fenced `console` block holds commands after `$ ` (`> ` goes on), each with lines of its output; `…` stands for anything. A
 `python` block is run as it stands. Commands that fetch get the test's web; `make` targets are looked up, and their command is
-run in their place. Each page starts with `laion/`, a folder of metadata; the one on validating with `my-corpus` too.
+run in their place. Each page starts with `laion/`, a folder of metadata; those on inspecting and validating with `my-corpus` too.
 """
 
 import os
@@ -20,7 +20,7 @@ from pipelines.registry import STEPS
 from tests.emu_process import EMU, environment
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/build.md", "docs/inputs.md", "docs/validate-and-inspect.md")
+PAGES = ("README.md", "docs/build.md", "docs/inputs.md", "docs/inspect.md", "docs/validate.md")
 RUN = ["docs/build.md", *(pytest.param(page, marks=pytest.mark.slow) for page in PAGES if page != "docs/build.md")]
 MAKE = {"make demo": "emu demo --output emu-demo"}
 
@@ -65,7 +65,7 @@ def test_every_command_of_the_page_does_what_it_says(
     shutil.copytree(metadata, tmp_path / "laion")
     blocks = _BLOCK.findall((ROOT / page).read_text())
     assert blocks
-    if page == "docs/validate-and-inspect.md":
+    if page in ("docs/inspect.md", "docs/validate.md"):
         shutil.copytree(request.getfixturevalue("docs_corpus"), tmp_path / "my-corpus")
     for language, block in blocks:
         if language == "python":

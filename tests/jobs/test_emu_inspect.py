@@ -25,7 +25,7 @@ def test_the_whole_tells_ledgers_reasons_and_attributes(corpus: Path) -> None:
     counts = totals.counts
     assert f"{counts.rows} = {counts.samples} samples + {counts.rejected_rows} rejected" in run.stdout
     assert f"{counts.images_asked} = {counts.images} kept + {counts.rejected_images} rejected" in run.stdout
-    assert "similarity (float)" in run.stdout
+    assert any(line.split()[:3] == ["attributes.similarity", "float", "float"] for line in run.stdout.splitlines())
     for reason, number in totals.reasons["row"].items():
         assert any(line.split()[:2] == [reason, str(number)] for line in run.stdout.splitlines())
 

@@ -268,7 +268,10 @@ async def each_image(
     """Apply a function to all images at once; the refused leave the draft, and a draft that loses its last image is refused."""
     kept: list[DraftImage] = []
     first: Refusal | None = None
-    results = await asyncio.gather(*(function(image) for image in draft.images))
+    if len(draft.images) == 1:
+        results = [await function(draft.images[0])]  # without the tasks that `gather` makes: most rows are pairs
+    else:
+        results = await asyncio.gather(*(function(image) for image in draft.images))
     for image, result in zip(draft.images, results, strict=True):
         if isinstance(result, Refusal):
             work.refuse_image(image, result)

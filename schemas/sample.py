@@ -7,7 +7,7 @@ A `Sample` describes; its pictures are members of the tar beside it. Not here: o
 import json
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any, ClassVar, Literal
@@ -193,21 +193,27 @@ def sample_adapter() -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses to dicts without their absent fields, tuples to lists; attributes go through untouched."""
+    """Dataclasses to dicts without their absent fields, tuples to lists; attributes go through untouched.
+
+    A time or score that is no number is no time or score: `null` would not come back as the same bytes.
+    """
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    if not hasattr(value, "__dataclass_fields__"):
-        return value
-    plain = {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
-    return {
-        name: float(item) if name in _FLOATS else item for name, item in plain.items() if not _is_absent(name, item)
-    }
+    plain: dict[str, Any] = {}
+    kind: Any = type(value)  # mypy takes a class for unhashable
+    for name in (names := _field_names(kind)) or ():
+        item = getattr(value, name)
+        if item is None or (name in _FLOATS and not math.isfinite(item)):
+            continue
+        item = float(item) if name in _FLOATS else _plain(item)
+        if name == "segments" or item not in ([], {}):  # segments are required, even of a document that holds nothing
+            plain[name] = item
+    return value if names is None else plain
 
 
-def _is_absent(name: str, item: Any) -> bool:
-    """A time or score that is no number is no time or score: `null` would not come back as the same bytes."""
-    empty = item in ([], {}) and name != "segments"  # required, even of a document that holds nothing
-    return item is None or empty or (name in _FLOATS and not math.isfinite(item))
+@cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    return tuple(item.name for item in fields(kind)) if is_dataclass(kind) else None
 
 
 def _parse(data: bytes | str) -> Sample:

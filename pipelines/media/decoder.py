@@ -88,7 +88,7 @@ class Decoder:
             _, layout = await asyncio.wrap_future(reading)
         held = await self._budget.take(layout.memory_pixels)
         try:
-            rendering = self._pool.submit(render, body, spec)
+            rendering = self._pool.submit(render, body, spec, layout=layout)
         except RuntimeError:  # closed meanwhile
             self._budget.give(held)
             raise

@@ -149,12 +149,13 @@ def read_layout(body: bytes, *, max_pixels: int) -> tuple[ImageFormat, Layout]:
     return image_format, layout
 
 
-def render(body: bytes, spec: RenderSpec) -> Rendered:
-    """Decode, resize, turn, hash and encode one picture in this thread.
+def render(body: bytes, spec: RenderSpec, *, layout: Layout | None = None) -> Rendered:
+    """Decode, resize, turn, hash and encode one picture in this thread; `layout`, if the caller has read it already.
 
     Raises `Refused`, and for no bytes anything else but `MemoryError`, which says something of this process.
     """
-    _, layout = read_layout(body, max_pixels=spec.max_pixels)
+    if layout is None:
+        _, layout = read_layout(body, max_pixels=spec.max_pixels)
     plan = _plan(*layout.displayed, spec)
     is_turned = layout.orientation >= 5  # stored and displayed sides change places
     width, height = plan.resized[::-1] if is_turned else plan.resized

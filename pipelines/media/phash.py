@@ -15,7 +15,7 @@ Two hashes are compared by `hamming`. Not here: what distance makes two pictures
 """
 
 import math
-from itertools import pairwise
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -49,19 +49,20 @@ def hamming(one: int, other: int) -> int:
 
 
 def _cell_sums(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """The sum over each cell, in units of 1/32 pixel by 1/32 pixel: differences of running sums at the borders."""
+    """The sum over each cell, in units of 1/32 pixel by 1/32 pixel: differences of the integral at the borders."""
     height, width = luma.shape
-    whole, part = np.divmod(np.arange(_CELLS + 1) * height, _CELLS)  # borders lie `part` 32nds into the pixel `whole`
-    bands = [cv2.reduce(luma[top:bottom], 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for top, bottom in pairwise(whole)]
-    running = np.zeros((_CELLS + 1, width), np.int64)
-    np.cumsum(np.concatenate(bands), axis=0, out=running[1:])
-    running *= _CELLS
-    running[:-1] += part[:-1, None] * luma[whole[:-1]]
-    rows = np.diff(running, axis=0)
+    is_small = 255 * height * width < 1 << 31
+    integral = cv2.integral(luma, sdepth=cv2.CV_32S if is_small else cv2.CV_64F)  # doubles are exact to 2^53
+    whole, following, part = _borders(height)
+    above, below = integral[whole].astype(np.int64), integral[following].astype(np.int64)
+    rows = above * _CELLS + (below - above) * part[:, None]
+    whole, following, part = _borders(width)
+    corners = rows[:, whole] * _CELLS + (rows[:, following] - rows[:, whole]) * part
+    return np.diff(np.diff(corners, axis=0), axis=1)
 
-    whole, part = np.divmod(np.arange(_CELLS + 1) * width, _CELLS)
-    running = np.zeros((_CELLS, width + 1), np.int64)
-    np.cumsum(rows, axis=1, out=running[:, 1:])
-    running = running[:, whole] * _CELLS
-    running[:, :-1] += part[:-1] * rows[:, whole[:-1]]
-    return np.diff(running, axis=1)
+
+@lru_cache(maxsize=1024)
+def _borders(length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The pixel that each of 33 borders lies in, the one behind it, and how far into it in 32nds."""
+    whole, part = np.divmod(np.arange(_CELLS + 1) * length, _CELLS)
+    return whole, np.minimum(whole + 1, length), part

@@ -4,6 +4,7 @@ Not here: starting, watching and replacing such processes (`local`).
 """
 
 import errno
+import gc
 import os
 import signal
 import threading
@@ -57,6 +58,7 @@ def work(connection: Connection, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     voice = _Voice(connection)
     with Worker(job) as worker:
+        _spare_the_collector()
         threading.Thread(target=_beat, args=(worker, voice), daemon=True).start()
         while True:
             try:
@@ -67,6 +69,13 @@ def work(connection: Connection, job: Job) -> None:
                 return
             future = worker.submit(assignment)
             future.add_done_callback(partial(voice.say_outcome, worker, assignment.unit.ordinal))
+
+
+def _spare_the_collector() -> None:
+    """What is imported stays: cycles are looked for only among what rows make, and seldom. It was 5 % of a worker's CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 class _Voice:

@@ -319,7 +319,7 @@ class Gauge:
         self.inside = self.most = self.done = 0
         self.release = threading.Event()
 
-    def __call__(self, body: bytes, spec: RenderSpec) -> Rendered:
+    def __call__(self, body: bytes, spec: RenderSpec, *, layout: object = None) -> Rendered:
         with self.lock:
             self.inside += 1
             self.most = max(self.most, self.inside)

@@ -70,9 +70,12 @@ def check_unchanged(path: str, *, now: str, planned: str, moved: bool = False) -
         )
 
 
-def is_moved(path: str, *, now: str, source: str, planned: str) -> bool:
-    """Whether the file at `path` is the planned file `source` elsewhere: same name and content, and `source` is gone."""
-    return base_name(path) == base_name(source) and _content(now) == _content(planned) and not _exists(source)
+def is_same_file(path: str, *, now: str, source: str, planned: str) -> bool:
+    """Whether the file at `path` is the planned file `source`, moved, copied or mounted elsewhere: same name and content.
+
+    Its rows are in the corpus already, under the keys of the plan; planning them again would double them.
+    """
+    return base_name(path) == base_name(source) and _content(now) == _content(planned)
 
 
 def base_name(path: str) -> str:
@@ -123,11 +126,3 @@ def _either(endings: tuple[str, ...]) -> str:
 def _content(fingerprint: str) -> tuple[str, str]:
     size, _, content = fingerprint.split("-")
     return size, content
-
-
-def _exists(path: str) -> bool:
-    try:
-        stat(path)
-    except FileNotFoundError:
-        return False
-    return True

@@ -17,7 +17,7 @@ from pipelines.media.image import ImageFormat, read_header, sniff
 from pipelines.media.pixels import HARD_MAX_PIXELS
 from pipelines.pipeline import Draft, DraftImage, Facet, Source, run_setting
 from pipelines.sources.columns import Kind, can_hold, cast, word
-from pipelines.sources.files import base_name, check_unchanged, is_moved
+from pipelines.sources.files import base_name, check_unchanged, is_same_file
 from pipelines.sources.foreign_rows import ForeignRow, Limits
 from pipelines.sources.foreign_shards import Shard, find_shards, open_shard
 from pipelines.sources.img2dataset_reasons import refusal
@@ -98,8 +98,9 @@ class Img2dataset(Source):
             path, now = shard.path, shard.fingerprint
             if path in known:
                 check_unchanged(path, now=now, planned=known[path])
-            elif not any(is_moved(path, now=now, source=old, planned=print_) for old, print_ in known.items()):
+            elif not any(is_same_file(path, now=now, source=old, planned=print_) for old, print_ in known.items()):
                 units.append(Unit(first_ordinal + len(units), path, now, 0, shard.rows))
+                known[path] = now
         return units
 
     def rows(self, unit: Unit) -> Iterator[ForeignRow]:
@@ -195,7 +196,9 @@ class Img2dataset(Source):
             except FileNotFoundError:
                 continue
             elsewhere = path != unit.source
-            if elsewhere and not is_moved(path, now=shard.fingerprint, source=unit.source, planned=unit.fingerprint):
+            if elsewhere and not is_same_file(
+                path, now=shard.fingerprint, source=unit.source, planned=unit.fingerprint
+            ):
                 continue
             check_unchanged(path, now=shard.fingerprint, planned=unit.fingerprint, moved=elsewhere)
             return shard

@@ -13,7 +13,7 @@ from pipelines.pipeline import Draft, DraftImage, Source, run_setting
 from pipelines.sources import parquet, text_files
 from pipelines.sources.columns import Kind, PairColumns, cast, word
 from pipelines.sources.differences import differences, refuse_unfit
-from pipelines.sources.files import base_name, check_unchanged, find_files, is_moved
+from pipelines.sources.files import base_name, check_unchanged, find_files, is_same_file
 from pipelines.sources.formats import ENDINGS, TXT_ENDINGS, Format, file_type
 from pipelines.sources.parquet import ParquetFile
 from pipelines.sources.text_files import TextFile
@@ -89,11 +89,13 @@ class Table(Source):
             if path in known:
                 check_unchanged(path, now=now, planned=known[path])
             elif not any(
-                is_moved(path, now=now, source=source, planned=known[source])
+                is_same_file(path, now=now, source=source, planned=known[source])
                 for source in by_name.get(base_name(path), ())
             ):
                 first = first_ordinal + len(units)
                 units.extend(file.units(first_ordinal=first, rows_per_unit=self.rows_per_unit))
+                known[path] = now
+                by_name.setdefault(base_name(path), []).append(path)
         return units
 
     def rows(self, unit: Unit) -> Iterator[Any]:
@@ -199,7 +201,7 @@ class Table(Source):
             except FileNotFoundError:
                 continue
             elsewhere = path != unit.source
-            if elsewhere and not is_moved(path, now=file.fingerprint, source=unit.source, planned=unit.fingerprint):
+            if elsewhere and not is_same_file(path, now=file.fingerprint, source=unit.source, planned=unit.fingerprint):
                 continue
             check_unchanged(path, now=file.fingerprint, planned=unit.fingerprint, moved=elsewhere)
             return file

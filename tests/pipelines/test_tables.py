@@ -203,6 +203,19 @@ def test_a_moved_file_is_known_again_and_not_planned_twice(tmp_path: Path) -> No
     assert len(list(moved.rows(unit))) == 2
 
 
+def test_a_copy_or_another_path_of_a_planned_file_does_not_double_its_rows(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "a.parquet", rows=2)
+    unit = only_unit(Table((str(path),)))
+    (tmp_path / "copy").mkdir()
+    shutil.copy(path, tmp_path / "copy" / "a.parquet")
+    (tmp_path / "link").symlink_to(tmp_path / "copy")
+
+    for folder in ("copy", "link"):
+        assert Table((str(tmp_path / folder),)).units(first_ordinal=1, planned=[unit]) == []
+    both = Table((str(path), str(tmp_path / "copy")))
+    assert len(both.units(first_ordinal=0, planned=[])) == 1
+
+
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "a.parquet", rows=2)
     write_pairs(tmp_path / "b.parquet", rows=2)

@@ -99,7 +99,9 @@ def test_no_schedule_exceeds_the_rate(per_second: float, steps: list[tuple[float
 @given(visits=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.booleans()), min_size=1, max_size=40))
 def test_no_schedule_exceeds_the_connections_of_a_host(visits: list[tuple[int, int, bool]]) -> None:
     """Visits of any length to a few hosts, some cancelled at any place: limits hold, and every slot comes back."""
-    limits = FetchSettings(contact="x", connections_per_host=2, requests_per_second_per_host=10_000.0)
+    limits = FetchSettings(
+        contact="mailto:x@example.org", connections_per_host=2, requests_per_second_per_host=10_000.0
+    )
 
     async def run() -> None:
         hosts, open_, most = Hosts(limits), defaultdict(int), defaultdict(int)

@@ -72,15 +72,18 @@ def check(corpus: Path, undisturbed: dict[str, str]) -> None:
     assert contents(corpus) == undisturbed
 
 
-def kill_drivers(corpus: Path, metadata: Path, web: PictureServer, *, times: int, seed: int) -> None:
+def kill_drivers(corpus: Path, metadata: Path, web: PictureServer, *, times: int, seed: int) -> int:
     dice = random.Random(seed)
+    killed = 0
     for _ in range(times):
         driver = start(corpus, metadata, web)
         time.sleep(dice.uniform(0.5, 3.0))
         workers = workers_of(driver)
+        killed += driver.poll() is None
         driver.kill()
         driver.communicate(timeout=30)
         assert gone(workers, within_seconds=30), "workers outlive their driver"
+    return killed
 
 
 def kill_workers(corpus: Path, metadata: Path, web: PictureServer, *, times: int, seed: int) -> int:
@@ -108,7 +111,7 @@ def test_killed_workers_are_replaced_and_their_units_built_again(
 def test_a_killed_driver_leaves_what_the_next_run_completes(
     web: PictureServer, metadata: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    kill_drivers(tmp_path / "corpus", metadata, web, times=2, seed=1)
+    assert kill_drivers(tmp_path / "corpus", metadata, web, times=2, seed=1) > 0
     finish(start(tmp_path / "corpus", metadata, web))
 
     check(tmp_path / "corpus", undisturbed)
@@ -128,10 +131,9 @@ def test_a_worker_frozen_past_the_watchdog_is_replaced(
     web: PictureServer, metadata: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     driver = start(tmp_path / "corpus", metadata, web)
-    while not workers_of(driver):
-        time.sleep(0.1)
-    time.sleep(1.5)
-    os.kill(workers_of(driver)[0].pid, signal.SIGSTOP)
+    while not (workers := workers_of(driver)):
+        time.sleep(0.02)
+    os.kill(workers[0].pid, signal.SIGSTOP)
     finish(driver)
 
     check(tmp_path / "corpus", undisturbed)
@@ -143,10 +145,13 @@ def test_twenty_four_kills_at_random_moments(
     web: PictureServer, metadata: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     killed = 0
-    for seed in range(4):
-        corpus = tmp_path / f"corpus-{seed}"
-        kill_drivers(corpus, metadata, web, times=3, seed=seed)
-        killed += 3 + kill_workers(corpus, metadata, web, times=3, seed=seed)
-        finish(start(corpus, metadata, web))
-        check(corpus, undisturbed)
-    assert killed >= 20
+    for seed in range(12):
+        workers, drivers = tmp_path / f"workers-{seed}", tmp_path / f"drivers-{seed}"
+        killed += kill_workers(workers, metadata, web, times=4, seed=seed)
+        check(workers, undisturbed)
+        killed += kill_drivers(drivers, metadata, web, times=2, seed=seed)
+        finish(start(drivers, metadata, web))
+        check(drivers, undisturbed)
+        if killed >= 24:
+            break
+    assert killed >= 24

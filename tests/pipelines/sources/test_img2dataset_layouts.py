@@ -192,7 +192,7 @@ def test_wherever_a_tar_is_cut_every_row_of_its_table_is_one_sample_or_one_rejec
 
 def test_foreign_keys_may_repeat_within_and_across_shards(tmp_path: Path) -> None:
     write(tmp_path / "a", "webdataset", 0, rows(0, 5))
-    write(tmp_path / "b", "webdataset", 0, rows(0, 5))
+    write(tmp_path / "b", "webdataset", 1, rows(0, 5))
     write(tmp_path / "c", "webdataset", 7, [*rows(0, 3), *rows(0, 3)])
     result = imported(tmp_path / "corpus", tmp_path / "a", tmp_path / "b", tmp_path / "c")
     assert result.totals.counts.samples == 4 + 4 + 6

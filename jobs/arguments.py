@@ -25,7 +25,7 @@ from schemas.errors import UserError
 _RECIPES = Path(__file__).parent / "recipes"
 
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="laion-2b, laion-coco, or a YAML file.", show_default=False)
+    str, typer.Argument(metavar="RECIPE", help="A bundled recipe such as laion-2b, or a YAML file.", show_default=False)
 ]
 MoreInputArgument = Annotated[
     list[str] | None,

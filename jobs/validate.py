@@ -82,7 +82,9 @@ def _summary(corpus: Corpus, counts: Counter[Severity]) -> dict[str, Any]:
 
 def _verdict(corpus: Corpus, counts: Counter[Severity], *, quick: bool) -> str:
     totals = corpus.totals()
-    held = f"{count(totals.units)} units, {count(totals.counts.samples)} samples, {count(totals.counts.images)} images"
+    planned = len(corpus.plan())
+    kept = f"{count(totals.counts.samples)} samples, {count(totals.counts.images)} images"
+    held = f"{count(totals.units)} of {count(planned)} planned units, {kept}"
     asked = "quick check" if quick else "every promise of the format"
     if counts[Severity.ERROR]:
         return f"{shown(corpus.url)}: {count(counts[Severity.ERROR])} errors ({asked}; {held})"

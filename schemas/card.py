@@ -145,10 +145,10 @@ def _size_category(samples: int) -> str:
 def _summary(manifest: Manifest, samples: Totals, *, planned_units: int) -> str:
     counts = samples.counts
     words = (
-        f"A corpus of {counts.samples:,} samples with {counts.images:,} images, made from {counts.rows:,} rows of metadata. "
+        f"A corpus of {counts.samples:,} samples with {counts.images:,} images, made from {counts.rows:,} rows. "
         f"Every row is either a sample or stands in `rejects/` with a reason."
         if counts.samples
-        else f"This corpus holds no samples: {counts.rows:,} rows of metadata were read and none was kept."
+        else f"This corpus holds no samples: {counts.rows:,} rows were read and none was kept."
     )
     if samples.units < planned_units:
         words += f" It is not complete: {samples.units:,} of {planned_units:,} planned units are committed."
@@ -297,10 +297,11 @@ for stored in CorpusReader(Corpus.open("PATH/OF/THIS/FOLDER")):
 builds were killed, run `emu validate --fix` first, which removes what no record names."""
 
 _RESPONSIBLE_USE = """\
-- Pictures and texts come from addresses on the open web that the metadata gave. Whoever made them holds the rights; licences
-  differ from picture to picture and are mostly unknown. A licence of the whole is not one of its pictures.
+- Pictures and texts were made by others, most of them on the open web. Whoever made them holds the rights; licences differ
+  from picture to picture and are mostly unknown. A licence of the whole is not one of its pictures.
 - They were not looked at one by one. Filters cut by scores of models that err: expect content that offends, persons who can be
   recognised, personal data in text, and the biases of what gets written and shown on the web.
-- The recipe above says which rules for robots and which opt-outs were respected when a picture was fetched. Opt-outs given later
-  are not known here: honour those that reach you. `url` and `sha256_original` find a picture, its key names its sample.
+- What the recipe fetched, it fetched by the rules for robots and opt-outs that stand in it; what it took from files, others had
+  fetched by theirs. Opt-outs given later are not known here: honour those that reach you. `url` and `sha256_original` find a
+  picture, its key names its sample.
 - Addresses are kept so that a picture can be traced, not so that it be fetched again without asking its host."""

@@ -92,6 +92,7 @@ class Corpus:
         """
         storage = open_storage(url)
         try:
+            _refuse_foreign_folder(storage)
             storage.create(MANIFEST, canonical.dumps(asdict(manifest)))
         except FileExistsError:
             found = cls.open(url)
@@ -308,6 +309,17 @@ def _check_version(data: bytes, *, url: str) -> None:
         raise CorpusError(
             f"{url}: format {found!r}, this version reads {CORPUS_FORMAT!r} and other minor versions of it; "
             f"install a release of emu-corpus that knows the format"
+        )
+
+
+def _refuse_foreign_folder(storage: Storage) -> None:
+    """A corpus begins in an empty folder: it would write its README.md over another's. Scratch of a launcher beside is ours."""
+    if storage.size(MANIFEST) is not None:
+        return
+    found = [e.name for e in storage.list("")] + [name for name in storage.folders("") if name != "run"]
+    if found and storage.size(MANIFEST) is None:
+        raise UserError(
+            f"{storage.url} holds {found[0]!r} and no {MANIFEST}: name an empty folder, or a corpus to go on with"
         )
 
 

@@ -123,6 +123,10 @@ class FetchSettings:
     def __post_init__(self) -> None:
         if self.contact and not _CONTACT.fullmatch(self.contact):
             raise ValueError(f"contact: {self.contact!r} must be printable ASCII without leading or trailing spaces")
+        if self.contact and not self.contact.startswith(("mailto:", "http://", "https://")):
+            raise ValueError(
+                f"contact: {self.contact!r} must be an address that can be written to: mailto:… or https://…"
+            )
         for field in fields(self):
             if field.name.endswith("_seconds"):
                 _at_least(self, field.name, 0)

@@ -61,6 +61,15 @@ def test_a_step_left_out_or_moved_is_named_and_no_other() -> None:
     assert diff_settings({"steps": [a, b]}, {"steps": [a, b]}) == []
 
 
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("MY NOTES")
+
+    with pytest.raises(UserError, match=r"holds 'README\.md' and no corpus\.json: name an empty folder"):
+        Corpus.create(str(tmp_path), Manifest(name="cats", recipe=RECIPE))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
 def test_another_name_stops(tmp_path: Path) -> None:
     Corpus.create(str(tmp_path), Manifest(name="cats", recipe=RECIPE))
     with pytest.raises(UserError, match="holds the corpus 'cats', not 'dogs'; name another folder"):

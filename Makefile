@@ -3,7 +3,7 @@
 #   make demo               a small corpus from photographs, on this machine, without the internet
 #   make test               the tests that take seconds        make test-slow   the others
 #   make lint               ruff and mypy
-#   make bench NAME=...     one benchmark, beside the peers that it names
+#   make bench NAME=...     one benchmark, beside the peers that it names; its options in ARGS=
 #   make schemas            write schemas/json anew            make constraints  resolve constraints.txt anew
 
 PYTHON ?= python3
@@ -35,7 +35,7 @@ bench:
 	@test -n '$(NAME)' || { echo 'usage: make bench NAME=..., for one of benchmarks/*.py' >&2; exit 2; }
 	@test -f 'benchmarks/$(NAME).py' || { echo 'benchmarks/$(NAME).py is not there' >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(READY) $(if $(wildcard benchmarks/peers.txt),$(PEERS)/.ready)
-	PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/python 'benchmarks/$(NAME).py'
+	PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/python 'benchmarks/$(NAME).py' $(ARGS)
 
 schemas: $(READY)
 	$(BIN)/python -m schemas.json_schema

@@ -16,6 +16,7 @@ Two hashes are compared by `hamming`. Not here: what distance makes two pictures
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -49,16 +50,27 @@ def hamming(one: int, other: int) -> int:
 
 
 def _cell_sums(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """The sum over each cell, in units of 1/32 pixel by 1/32 pixel: differences of the integral at the borders."""
+    """The sum over each cell, in units of 1/32 pixel by 1/32 pixel: differences of running sums at the borders."""
     height, width = luma.shape
-    is_small = 255 * height * width < 1 << 31
-    integral = cv2.integral(luma, sdepth=cv2.CV_32S if is_small else cv2.CV_64F)  # doubles are exact to 2^53
     whole, following, part = _borders(height)
-    above, below = integral[whole].astype(np.int64), integral[following].astype(np.int64)
+    if 255 * luma.size < 1 << 31:  # fits 32 bits; a larger picture would take 8 bytes a pixel, and goes by bands
+        sums = cv2.integral(luma, sdepth=cv2.CV_32S)
+        above, below = sums[whole].astype(np.int64), sums[following].astype(np.int64)
+    else:
+        above = _sums_above(luma, whole)
+        below = above + np.pad(np.cumsum(luma[np.minimum(whole, height - 1)], axis=1, dtype=np.int64), ((0, 0), (1, 0)))
     rows = above * _CELLS + (below - above) * part[:, None]
     whole, following, part = _borders(width)
     corners = rows[:, whole] * _CELLS + (rows[:, following] - rows[:, whole]) * part
     return np.diff(np.diff(corners, axis=0), axis=1)
+
+
+def _sums_above(luma: npt.NDArray[np.uint8], borders: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """[33, width + 1]: what an integral holds in the rows of `borders`, from column sums of the bands between them."""
+    bands = [cv2.reduce(luma[top:bottom], 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for top, bottom in pairwise(borders)]
+    above = np.zeros((len(borders), luma.shape[1] + 1), np.int64)
+    np.cumsum(np.cumsum(np.concatenate(bands), axis=0, dtype=np.int64), axis=1, out=above[1:, 1:])
+    return above
 
 
 @lru_cache(maxsize=1024)

@@ -110,3 +110,12 @@ def test_other_pictures_have_far_hashes(photos: dict[str, Image.Image]) -> None:
     }
     assert all(hamming(one, other) >= 16 for one, other in combinations(hashes.values(), 2))
     assert all(24 <= value.bit_count() <= 40 for value in hashes.values())  # half of the values exceed their median
+
+
+def test_pictures_too_large_for_sums_of_32_bits_have_the_same_hash() -> None:
+    rng = np.random.default_rng(3)
+    rgb = np.repeat(np.repeat(rng.integers(0, 256, (300, 301, 3), np.uint8), 10, axis=0), 10, axis=1)
+    assert 255 * rgb.shape[0] * rgb.shape[1] >= 1 << 31
+
+    # Every pixel ten times over each way has the same means, computed the other way.
+    assert perceptual_hash(rgb) == perceptual_hash(rgb[::10, ::10].copy())

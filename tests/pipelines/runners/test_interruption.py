@@ -47,7 +47,8 @@ def start(corpus: Path, metadata: Path, web: PictureServer, *, workers: int = 2)
 def workers_of(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
     try:
         children = psutil.Process(driver.pid).children()
-        return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+        # Between fork and exec a child still bears its parent's name; frozen there, it would hold up the fork itself.
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
     except psutil.Error:
         return []
 

@@ -17,7 +17,6 @@ from pipelines.build import Progress
 from pipelines.feed import Failure, UnitFeed
 from pipelines.pipeline import Pipeline
 from pipelines.plan import extend_plan, refuse_overlap
-from pipelines.steps.images import Fetch
 from pipelines.worker import Job, RunSettings
 from schemas.card import write_card
 from schemas.claims import Claims
@@ -142,10 +141,8 @@ def prepare(
     """Check everything that can be checked before work, open or begin the corpus, and bring its plan up to date."""
     refuse_overlap(corpus_url, getattr(pipeline.source, "paths", ()))
     pipeline.check()
-    if (
-        any(isinstance(step, Fetch) for step in pipeline.steps)
-        and not Job(pipeline, "", settings, "").fetch_settings.contact
-    ):
+    job = Job(pipeline, corpus_url, settings, engine="")
+    if job.fetches and not job.fetch_settings.contact:
         raise UserError(
             "nothing is fetched without a contact that site owners can write to: --contact mailto:you@example.org"
         )

@@ -74,7 +74,7 @@ class Reason(StrEnum):
 
     @property
     def retryable(self) -> bool:
-        """Whether `emu retry` asks again: the cause may lie with a network, a server or this code, not with the bytes."""
+        """Whether asking again may help: the cause may lie with a network, a server or this code, not with the bytes."""
         return self in _RETRYABLE
 
     @property

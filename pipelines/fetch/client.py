@@ -2,7 +2,7 @@
 
 `fetch` parses the URL, visits it, and tries again where that may help. It either returns a whole body or raises `Refused`
 with the reason; it never returns part of one. Not here: what a body is (decoders), what a refusal means for a row (the
-ledger), and when a row is tried in another run (`emu retry`).
+ledger), and when a row is tried again in another run.
 """
 
 import asyncio

@@ -70,7 +70,7 @@ class FetchSettings:
     """Longest time on the network for one attempt, all its redirects included. Waiting for our own slots does not count."""
 
     max_retries: int = 2
-    """Further attempts after a refusal that may pass. With `retry_timeouts` off, time-outs are left to `emu retry`."""
+    """Further attempts after a refusal that may pass. With `retry_timeouts` off, time-outs are left to another run."""
 
     retry_timeouts: bool = False
     """Whether time-outs are tried again too. Off: a stall holds a slot as long as a hundred good answers do."""
